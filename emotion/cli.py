@@ -1,0 +1,114 @@
+"""`emotion …`: the commands and their arguments. Each imports its module when it is called."""
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from emotion.errors import EmotionError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    help="Facial expression recognition: train, evaluate and compare networks.",
+)
+runs = typer.Typer(no_args_is_help=True, help="Your run folders.")
+app.add_typer(runs, name="runs")
+
+RunsDir = Annotated[Path, typer.Option("--runs-dir", help="The folder that runs lie in.")]
+RUNS = Path("runs")
+
+
+@app.command(
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True}, add_help_option=False
+)
+def train(context: typer.Context) -> None:
+    """Train, as `python train.py` does: `emotion train --help` explains it."""
+    from emotion.launch import main as launch
+
+    sys.argv = [sys.argv[0], *context.args]
+    launch()
+
+
+@app.command()
+def predict(
+    run: Annotated[Path, typer.Argument(help="A run folder, such as runs/latest.")],
+    images: Annotated[list[Path], typer.Argument(help="Images of one face each, already cropped.")],
+    json: Annotated[bool, typer.Option("--json", help="Print JSON, one line an image.")] = False,
+) -> None:
+    """The perceived expression on each image, and the probability of every class."""
+    from emotion.commands.predict import predict
+
+    predict(run, images, json)
+
+
+@app.command()
+def report(
+    paths: Annotated[list[Path], typer.Argument(help="Run folders, or a sweep folder.")],
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="The HTML file; default: report.html in the run.")
+    ] = None,
+) -> None:
+    """One self-contained HTML file about one run, or comparing several."""
+    from emotion.commands.report import report
+
+    report(paths, out)
+
+
+@runs.command("list")
+def runs_list(runs_dir: RunsDir = RUNS) -> None:
+    """Every run with its state and scores, newest first."""
+    from emotion.commands.runs import list_runs
+
+    list_runs(runs_dir)
+
+
+@runs.command("show")
+def runs_show(
+    run: Annotated[Path, typer.Argument(help="A run folder, or its name.")], runs_dir: RunsDir = RUNS
+) -> None:
+    """What a run is, how far it is and what it reached."""
+    from emotion.commands.runs import show_run
+
+    show_run(run, runs_dir)
+
+
+@runs.command("rm")
+def runs_rm(
+    names: Annotated[list[Path], typer.Argument(help="Run folders, or their names.")],
+    runs_dir: RunsDir = RUNS,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")] = False,
+) -> None:
+    """Delete runs, with their weights and predictions."""
+    from emotion.commands.runs import remove_runs
+
+    remove_runs(names, runs_dir, yes)
+
+
+@app.command()
+def schema(
+    out: Annotated[Path | None, typer.Argument(help="Where to write it; default: print it.")] = None,
+) -> None:
+    """The JSON schema of configuration files, for editors."""
+    import json
+
+    from emotion.atomic import write_text
+    from emotion.schema import json_schema
+
+    text = json.dumps(json_schema(), indent=1)
+    if out is None:
+        typer.echo(text)
+    else:
+        write_text(out, text + "\n")
+
+
+def main() -> None:
+    try:
+        app()
+    except EmotionError as error:
+        from emotion.launch import fail
+
+        fail(error)

@@ -1,0 +1,29 @@
+"""`emotion predict RUN IMAGE…`"""
+
+import json as encoder
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from emotion import load_run
+
+
+def predict(run: Path, images: list[Path], json: bool) -> None:
+    """Print a row an image, or a JSON line an image."""
+    model = load_run(run)
+    found = model.predict(images)
+    if json:
+        for image, prediction in zip(images, found, strict=True):
+            line = {"image": str(image), "label": prediction.label, "probabilities": prediction.probabilities}
+            print(encoder.dumps(line, ensure_ascii=False))
+        return
+    table = Table(box=None, pad_edge=False)
+    table.add_column("image")
+    table.add_column("perceived")
+    for name in model.classes:
+        table.add_column(name, justify="right")
+    for image, prediction in zip(images, found, strict=True):
+        values = [f"{p:.1%}" for p in prediction.probabilities.values()]
+        table.add_row(str(image), prediction.label, *values)
+    Console().print(table)

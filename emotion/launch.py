@@ -1,0 +1,182 @@
+"""From what was typed to a checked configuration. Imports hydra and the schema, no torch."""
+
+import os
+import re
+import sys
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from emotion import schema
+from emotion.errors import ConfigError, EmotionError
+
+CONFIG_NAME = "train"
+_QUOTED_KEYS = frozenset({"name"})  # free text, as hard on Hydra's grammar as a path
+
+
+def conf_dir() -> Path:
+    """The folder of configuration groups: beside the package in a checkout, inside it in an installed wheel."""
+    package = Path(__file__).parent
+    beside = package.parent / "conf"
+    return beside if (beside / f"{CONFIG_NAME}.yaml").is_file() else package / "conf"
+
+
+@cache
+def choices(group: str, *more: Path) -> tuple[str, ...]:
+    """The options of a group that have a file, in our configuration folder and in `more`."""
+    files = [file for folder in (conf_dir(), *more) for file in (folder / group).glob("*.yaml")]
+    return tuple(sorted({file.stem for file in files}))
+
+
+def prepare(arguments: Sequence[str], multirun: bool = False) -> list[str]:
+    """Rewrite overrides so that Hydra passes on everything that a user may reasonably type.
+
+    Values of path keys are expanded (`~`) and quoted; `group=X` without a file becomes `group.name=X`; a dotted key
+    is always set, so that the schema, which knows better what is wrong with it, sees it.
+
+    >>> prepare(["trainer.max_epochs=2", "model=resnet34", "seed=1"])
+    ['++trainer.max_epochs=2', '~model', '++model.name=resnet34', '++seed=1']
+    """
+    folders = _extra_folders(arguments)
+    groups = {*schema.GROUPS, "experiment"}
+    prepared: list[str] = []
+    for argument in arguments:
+        match = re.fullmatch(r"(\+{0,2})([^=~+-][^=]*)=(.*)", argument, re.DOTALL)
+        if not match:
+            prepared.append(argument)
+            continue
+        prefix, key, value = match.groups()
+        if key in groups and not prefix:
+            prepared += _choice(key, value, folders, multirun)
+        elif key in groups or key.startswith("hydra") or "@" in key or "/" in key:
+            prepared.append(argument)
+        else:
+            if key in schema.path_keys() | _QUOTED_KEYS:
+                value = _quote_sweep(value, multirun, expand=key not in _QUOTED_KEYS)
+            prepared.append(f"++{key}={value}")
+    return prepared
+
+
+def _choice(group: str, value: str, folders: tuple[Path, ...], multirun: bool) -> list[str]:
+    known = choices(group, *folders)
+    if value in known or value == "null" or (multirun and re.search(r"[,(*]", value)):
+        return [f"{group}={value}"]
+    if group == "experiment":
+        raise ConfigError(f"experiment: expected one of {', '.join(known)}, found {value!r}.")
+    return [f"~{group}", f"++{group}.name={value}"]
+
+
+def _extra_folders(arguments: Sequence[str]) -> tuple[Path, ...]:
+    """The folders given by --config-dir."""
+    found = []
+    for argument, following in zip(arguments, [*arguments[1:], ""], strict=True):
+        flag, _, value = argument.partition("=")
+        if flag in ("--config-dir", "-cd"):
+            found.append(Path(value or following))
+    return tuple(found)
+
+
+def _quote_sweep(value: str, multirun: bool, expand: bool) -> str:
+    if value == "null" or re.fullmatch(r"(['\"]).*\1|choice\(.*\)", value, re.DOTALL):
+        return value
+    parts = value.split(",")
+    if multirun and len(parts) > 1 and not Path(value).expanduser().exists():
+        return ",".join(_quote(part, expand) for part in parts)
+    return _quote(value, expand)
+
+
+def _quote(value: str, expand: bool) -> str:
+    """A string of Hydra's grammar that means exactly `value`.
+
+    >>> print(_quote("a (b)/c=d's", expand=False))
+    'a (b)/c=d\\'s'
+    """
+    if expand:
+        value = str(Path(value).expanduser()) if value else value
+    value = value.replace("${", "\\${")
+    value = re.sub(r"(\\*)'", lambda match: match[1] * 2 + "\\'", value)
+    trailing = len(value) - len(value.rstrip("\\"))
+    return f"'{value}{chr(92) * trailing}'"
+
+
+def check(composed: Any) -> schema.RunConfig:
+    """The checked configuration of what Hydra composed.
+
+    Raises:
+        ConfigError: lists every problem.
+    """
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    try:
+        plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"The configuration can't be resolved: {error}") from error
+    assert isinstance(plain, dict)
+    plain.pop("hydra", None)
+    return schema.validate({str(key): value for key, value in plain.items()})
+
+
+def compose(overrides: Sequence[str]) -> schema.RunConfig:
+    """The checked configuration of a list of overrides, as typed behind `python train.py`.
+
+    Raises:
+        ConfigError: an override that Hydra refuses, or a configuration with problems.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.errors import HydraException
+
+    prepared = prepare(overrides)
+    if GlobalHydra.instance().is_initialized():
+        raise ConfigError(
+            "expected to be called outside a Hydra application, found one running; use check(cfg) in it."
+        )
+    try:
+        with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+            composed = hydra_compose(CONFIG_NAME, overrides=prepared)
+    except HydraException as error:
+        raise ConfigError(str(error)) from error
+    return check(composed)
+
+
+def main() -> None:
+    """What `python train.py …` does: one run, or with -m a sweep."""
+    arguments = sys.argv[1:]
+    if {"--help", "-h"} & set(arguments):
+        from emotion.help import text
+
+        print(text())
+        return
+    multirun = bool({"-m", "--multirun"} & set(arguments))
+    try:
+        sys.argv[1:] = prepare(arguments, multirun)
+    except EmotionError as error:
+        fail(error)
+    import hydra
+
+    hydra.main(config_path=str(conf_dir()), config_name=CONFIG_NAME, version_base="1.3")(_run)()
+
+
+def _run(composed: Any) -> None:
+    try:
+        config = check(composed)
+        # threads that spin while they wait make a step many times slower as soon as another program wants a core
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+        from emotion.training.run import train
+
+        train(config)
+    except EmotionError as error:
+        fail(error)
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command continues this run.", file=sys.stderr)
+        sys.exit(130)
+
+
+def fail(error: EmotionError) -> None:
+    """Print the error's text and leave with exit code 2 for a wrong configuration, 1 for all else."""
+    sys.stdout.flush()
+    print(f"Error: {error}", file=sys.stderr)
+    sys.exit(2 if isinstance(error, ConfigError) else 1)

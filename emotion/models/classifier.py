@@ -1,0 +1,189 @@
+"""The LightningModule: uint8 batches in, loss and metrics out."""
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from torch import Tensor, nn
+from torch.optim.lr_scheduler import ReduceLROnPlateau
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+
+from emotion import registry
+from emotion.errors import RunError
+from emotion.models.device import DevicePreprocess
+from emotion.models.network import Network
+from emotion.models.optimizers import parameter_groups
+from emotion.schema import RunConfig
+
+Batch = dict[str, Tensor]
+
+
+class ExpressionClassifier(pl.LightningModule):
+    """A network behind its device preprocessing, trained by one loss.
+
+    Args:
+        config: the run's checked configuration.
+        network: from `emotion.models.network.build`.
+        device_module: the device's part of the preprocessing.
+        class_counts: training images a class, (K,) int64, for the loss.
+        check_every: steps between two looks at whether the loss is still a number. 1 costs nothing on a CPU; on a
+            GPU each look makes the host wait.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        network: Network,
+        device_module: DevicePreprocess,
+        class_counts: Tensor,
+        check_every: int = 1,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.network = network
+        self.device_module = device_module
+        self.loss: nn.Module = registry.builder("loss", config.loss.name)(config.loss, class_counts)
+        self.val_metrics = validation_metrics(len(class_counts))
+        self.check_every = check_every
+        self.register_buffer("_loss_sum", torch.zeros(()), persistent=False)
+        self.register_buffer("_correct", torch.zeros(()), persistent=False)
+        self.register_buffer("_seen", torch.zeros(()), persistent=False)
+        self.register_buffer("_first_bad", torch.tensor(-1), persistent=False)
+
+    @property
+    def plateau(self) -> ReduceLROnPlateau | None:
+        """The schedule that waits for validation, if it is the chosen one."""
+        return self._plateau
+
+    def forward(self, image: Tensor) -> Tensor:
+        """image (N, H, W, C) uint8 → logits (N, K) float, unnormalised."""
+        return self.network(self.device_module(image))
+
+    def probabilities(self, image: Tensor) -> Tensor:
+        """image (N, H, W, C) uint8 → class probabilities (N, K) float32, averaged over what `evaluation.tta` names."""
+        return probabilities(self, image, self.config.evaluation.tta)
+
+    def configure_optimizers(self) -> Any:
+        config, trainer = self.config, self.trainer
+        groups = parameter_groups(self.network.backbone, self.network.head, config.optimizer)
+        optimizer = registry.builder("optimizer", config.optimizer.name)(config.optimizer, groups)
+        mode = "min" if config.trainer.monitor == "loss" else "max"
+        steps = int(trainer.estimated_stepping_batches)
+        schedule = registry.builder("schedule", config.schedule.name)(
+            config.schedule, optimizer, steps, config.trainer.max_epochs, mode
+        )
+        self._plateau = schedule if isinstance(schedule, ReduceLROnPlateau) else None
+        if self._plateau is not None:
+            return (
+                optimizer  # stepped and saved by us: Lightning steps it at another moment in a continued run
+            )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_epoch_start(self) -> None:
+        for total in (self._loss_sum, self._correct, self._seen):
+            total.zero_()
+        self._first_bad.fill_(-1)
+
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """Dropout and its like draw from (seed, epoch, batch, rank), whatever was drawn before."""
+        torch.manual_seed(step_seed(self.config.seed, self.current_epoch, batch_idx, self.global_rank))
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        logits = self(batch["image"])
+        loss = self.loss(logits, batch.get("target", batch["label"]))
+        with torch.no_grad():
+            count = len(logits)
+            self._loss_sum += loss.detach() * count
+            self._correct += (logits.argmax(1) == batch["label"]).sum()
+            self._seen += count
+            bad = ~torch.isfinite(loss.detach()) & (self._first_bad < 0)
+            self._first_bad.masked_fill_(bad, batch_idx)
+        if (batch_idx + 1) % self.check_every == 0:
+            self._stop_on_nan()
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        self._stop_on_nan()
+
+    def training_totals(self) -> dict[str, float]:
+        """Mean loss and accuracy of the epoch's training batches, as they were when they were trained on."""
+        seen = max(float(self._seen), 1.0)
+        return {"train/loss": float(self._loss_sum) / seen, "train/accuracy": float(self._correct) / seen}
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        self.val_metrics.update(self.probabilities(batch["image"]), batch["label"])
+
+    def validation_totals(self) -> dict[str, float]:
+        """The metrics of the validation part since the last call."""
+        totals = {f"val/{name}": float(value) for name, value in self.val_metrics.compute().items()}
+        self.val_metrics.reset()
+        return totals
+
+    def _stop_on_nan(self) -> None:
+        batch = int(self._first_bad)
+        if batch < 0:
+            return
+        ids = self.trainer.datamodule.batch_ids(self.current_epoch, batch)  # type: ignore[attr-defined]
+        raise RunError(
+            f"the loss is no longer a number, first in batch {batch} of epoch {self.current_epoch}, with the images "
+            f"{', '.join(ids)}. A smaller optimizer.lr, trainer.gradient_clip=1 or trainer.precision=fp32 may help."
+        )
+
+
+def probabilities(classifier: ExpressionClassifier, image: Tensor, tta: str) -> Tensor:
+    """image (N, H, W, C) uint8 → class probabilities (N, K) float32."""
+    p = classifier(image).float().softmax(1)
+    if tta == "flip":
+        p = (p + classifier(image.flip(2)).float().softmax(1)) / 2
+    return p
+
+
+class _LogLoss(MeanMetric):
+    """−log of the probability given to the label, the mean over images."""
+
+    def update(self, preds: Tensor, target: Tensor) -> None:  # type: ignore[override]
+        super().update(-preds.gather(1, target[:, None]).clamp(min=torch.finfo(torch.float32).tiny).log())
+
+
+def validation_metrics(classes: int) -> MetricCollection:
+    """What is followed during training. Tested to equal the prediction table's metrics."""
+    return MetricCollection(
+        {
+            "accuracy": MulticlassAccuracy(classes, average="micro", validate_args=False),
+            "balanced_accuracy": BalancedAccuracy(classes, average="none", validate_args=False),
+            "f1_macro": MacroF1(classes, average="none", validate_args=False),
+            "loss": _LogLoss(),
+        },
+        compute_groups=False,
+    )
+
+
+class BalancedAccuracy(MulticlassAccuracy):
+    """Mean recall over the classes that occur, as scikit-learn's `balanced_accuracy_score` (= UAR)."""
+
+    def compute(self) -> Tensor:
+        occurs = (self.tp + self.fn) > 0
+        return super().compute()[occurs].mean()
+
+
+class MacroF1(MulticlassF1Score):
+    """Mean F1 over all classes; an absent one counts 0, as scikit-learn's with all labels."""
+
+    def compute(self) -> Tensor:
+        return super().compute().nan_to_num(0).mean()
+
+
+def step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
+    """A 63-bit seed that differs for every step: SplitMix64's finaliser (Steele et al. 2014) over the four numbers.
+
+    >>> step_seed(0, 0, 0, 0) != step_seed(0, 0, 1, 0) != step_seed(0, 1, 0, 0)
+    True
+    """
+    state = 0
+    for number in (seed, epoch, batch, rank):
+        state = (state + number + 0x9E3779B97F4A7C15) % 2**64
+        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
+        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) % 2**64
+        state ^= state >> 31
+    return state >> 1

@@ -1,0 +1,238 @@
+"""The one door to every network: a timm backbone by name, a head of ours, and their first weights."""
+
+import os
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import timm
+import torch
+from timm.models import adapt_input_conv
+from torch import Tensor, nn
+
+from emotion import registry
+from emotion.errors import ConfigError, RunError
+from emotion.models import networks  # noqa: F401  registers the studies' networks with timm
+from emotion.schema import HeadConfig, ModelConfig, schema_of
+
+PROBE_S = 2.0
+_EDGES = (32, 48, 64, 75, 96, 112, 128, 160, 192, 224, 256, 299, 384)  # tried as a network's minimum
+
+
+class Network(nn.Module):
+    """A backbone with features (N, F) and a head with logits (N, K). Takes (N, C, S, S) float.
+
+    `description` is plain data from which `rebuild` makes the same network with other weights.
+    """
+
+    def __init__(self, backbone: nn.Module, head: nn.Module, description: dict[str, Any]) -> None:
+        super().__init__()
+        self.backbone, self.head, self.description = backbone, head, description
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.backbone(x))
+
+
+def published(name: str) -> dict[str, Any]:
+    """What the network's authors say of it: input size, mean, std, classifier … (timm's default configuration)."""
+    _import_plugin(name)
+    config = timm.get_pretrained_cfg(name)
+    return {} if config is None else config.to_dict()
+
+
+def _import_plugin(name: str) -> None:
+    entry = registry.entries("model").get(name)
+    if entry and entry.builder:
+        registry.resolve(entry.builder)
+
+
+def input_size(config: ModelConfig, store_size_px: int) -> int:
+    """The edge that the network sees: as configured, else the larger of the store's and the network's minimum."""
+    if config.input_size is not None:
+        return config.input_size
+    known = published(config.name)
+    if known.get("min_input_size"):
+        return max(store_size_px, known["min_input_size"][-1])
+    with torch.device("meta"):  # shapes without arithmetic
+        arguments = {**config.args, "in_chans": input_channels(config)}
+        for size_px in (store_size_px, *(edge for edge in _EDGES if edge > store_size_px)):
+            fixed = {"img_size": size_px} if known.get("fixed_input_size") else {}
+            try:
+                backbone = timm.create_model(config.name, num_classes=0, **arguments, **fixed)
+                _feature_count(backbone, arguments["in_chans"], size_px)
+            except (RuntimeError, ValueError, AssertionError):
+                continue
+            return size_px
+    return store_size_px  # it takes none: building it says why
+
+
+def input_channels(config: ModelConfig) -> int:
+    """The channels that the network sees: as configured, else as published."""
+    return config.in_channels or published(config.name).get("input_size", (3,))[0]
+
+
+def build(model: ModelConfig, head: HeadConfig, classes: int, size_px: int) -> Network:
+    """A new network with random, published or local weights.
+
+    Raises:
+        ConfigError: the network refuses its arguments or the input size.
+        RunError: the weights can't be had, or don't fit.
+    """
+    arguments: dict[str, Any] = {**model.args, "in_chans": input_channels(model)}
+    if model.drop_rate:
+        arguments["drop_rate"] = model.drop_rate
+    if model.drop_path_rate:
+        arguments["drop_path_rate"] = model.drop_path_rate
+    if published(model.name).get("fixed_input_size"):
+        arguments["img_size"] = size_px
+    if model.pretrained:
+        require_published_weights(model.name)
+    description = {
+        "name": model.name,
+        "args": arguments,
+        "size_px": size_px,
+        "classes": classes,
+        "head": head.model_dump(mode="json"),
+    }
+    network = rebuild(description, pretrained=model.pretrained)
+    if model.weights is not None:
+        load_local_weights(network.backbone, model.name, model.weights)
+    return network
+
+
+def rebuild(description: dict[str, Any], pretrained: bool = False) -> Network:
+    """The network that `description` describes, for weights that are loaded later.
+
+    Raises:
+        ConfigError: timm or the network refuses the arguments or the input size.
+    """
+    name, size_px, arguments = description["name"], description["size_px"], description["args"]
+    _import_plugin(name)
+    try:
+        backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments)
+        features = _feature_count(backbone, arguments["in_chans"], size_px)
+    except (TypeError, RuntimeError, ValueError, AssertionError) as error:
+        raise ConfigError(
+            f"expected a network that can be built and takes {size_px}×{size_px} images, found that {name} with "
+            f"{arguments} fails: {error}. Another model.input_size or model.args may help."
+        ) from error
+    head = description["head"]
+    schema = schema_of("head", head["name"])
+    if schema is None:
+        raise ConfigError(
+            f"expected a known head, found {head['name']!r}; is the package installed that adds it?"
+        )
+    make = registry.builder("head", head["name"])
+    return Network(backbone, make(schema.model_validate(head), features, description["classes"]), description)
+
+
+@torch.no_grad()
+def _feature_count(backbone: nn.Module, channels: int, size_px: int) -> int:
+    """The width of the features, from one image: timm's attributes don't agree on it for every network."""
+    training = backbone.training
+    features = backbone.eval()(torch.zeros(1, channels, size_px, size_px))
+    backbone.train(training)
+    if 0 in features.shape or not isinstance(features, Tensor):
+        raise ValueError("nothing is left of the image after its strides")
+    if features.ndim != 2:
+        raise ValueError(f"its features have the shape {tuple(features.shape)}, not (N, F)")
+    return features.shape[1]
+
+
+def require_published_weights(name: str) -> None:
+    """Return at once if timm's weights of `name` are in the local cache or can be reached within 2 s.
+
+    Raises:
+        RunError: neither; the text names the ways out.
+    """
+    config = published(name)
+    repository = config.get("hf_hub_id")
+    if not repository and not config.get("url") and not config.get("file"):
+        raise RunError(
+            f"{name} has no published weights. Set model.pretrained=false, or model.weights to a file."
+        )
+    if repository and _cached(repository):
+        os.environ["HF_HUB_OFFLINE"] = "1"  # without it, an unreachable hub is asked for 46 s first
+        return
+    from huggingface_hub import constants
+
+    address = constants.ENDPOINT if repository else config["url"]
+    try:
+        urllib.request.urlopen(urllib.request.Request(address, method="HEAD"), timeout=PROBE_S)  # noqa: S310
+    except urllib.error.HTTPError:
+        return  # it answered
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"model.pretrained=true needs the published weights of {name}; they are not in the local cache, and "
+            f"{address} could not be reached within {PROBE_S:g} s ({error}). Two ways out: model.weights=FILE with a "
+            f"file of yours (.pt, .safetensors), or model.pretrained=false to start from random weights."
+        ) from error
+
+
+def _cached(repository: str) -> bool:
+    from huggingface_hub import try_to_load_from_cache
+
+    repository, _, revision = repository.partition("@")
+    names = ("model.safetensors", "pytorch_model.bin")
+    return any(
+        isinstance(try_to_load_from_cache(repository, n, revision=revision or None), str) for n in names
+    )
+
+
+def load_local_weights(backbone: nn.Module, name: str, path: Path) -> None:
+    """Load a state dict of timm's `name` into its backbone, leaving out the classifier's tensors.
+
+    Raises:
+        RunError: the file is missing, no state dict, or another network's.
+    """
+    state = _read_state(path)
+    config = published(name)
+    classifiers = config.get("classifier") or ()
+    prefixes = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
+    ours = backbone.state_dict()
+    first = config.get("first_conv")
+    for key in [f"{c}.weight" for c in ((first,) if isinstance(first, str) else first or ())]:
+        if key in state and key in ours and state[key].shape[1] != ours[key].shape[1]:
+            state[key] = adapt_input_conv(ours[key].shape[1], state[key])
+    state = {
+        key: t
+        for key, t in state.items()
+        if not any(key.startswith(f"{p}.") for p in prefixes) or key in ours
+    }
+    missing = sorted(ours.keys() - state.keys())
+    foreign = sorted(state.keys() - ours.keys())
+    shapes = [k for k in ours.keys() & state.keys() if ours[k].shape != state[k].shape]
+    if missing or foreign or shapes:
+        wrong = [
+            f"{len(keys)} {what} (such as {keys[0]})"
+            for what, keys in (("missing", missing), ("unknown", foreign), ("of another shape", shapes))
+            if keys
+        ]
+        raise RunError(
+            f"expected the weights of {name} in {path}, found tensors {', '.join(wrong)}. "
+            "Is model.name the network that the file belongs to?"
+        )
+    backbone.load_state_dict(state)
+
+
+def _read_state(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise RunError(f"model.weights: expected a file, found nothing at {path}.")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        state = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:
+        raise RunError(
+            f"model.weights: expected a state dict (.pt, .pth) or .safetensors, but {path} can't be read: "
+            f"{str(error).splitlines()[0]}"
+        ) from error
+    for key in ("state_dict", "model"):
+        if isinstance(state, dict) and isinstance(state.get(key), dict):
+            state = state[key]
+    if not isinstance(state, dict) or not all(isinstance(t, Tensor) for t in state.values()):
+        raise RunError(f"model.weights: expected a state dict, found something else in {path}.")
+    return state

@@ -1,0 +1,67 @@
+"""Learning-rate schedules. All but plateau are functions of the optimizer step alone, as a factor of each group's lr."""
+
+import math
+from collections.abc import Callable
+
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
+
+from emotion.schema import (
+    ConstantSchedule,
+    CosineSchedule,
+    InverseTimeSchedule,
+    OneCycleSchedule,
+    PlateauSchedule,
+)
+
+Scheduler = LambdaLR | ReduceLROnPlateau
+
+
+def _cosine(start: float, end: float, progress: float) -> float:
+    return end + (start - end) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
+
+
+def _by_step(optimizer: Optimizer, factor: Callable[[int], float]) -> LambdaLR:
+    return LambdaLR(optimizer, factor)
+
+
+def constant(config: ConstantSchedule, optimizer: Optimizer, steps: int, epochs: int, mode: str) -> LambdaLR:
+    return _by_step(optimizer, lambda step: 1.0)
+
+
+def cosine(config: CosineSchedule, optimizer: Optimizer, steps: int, epochs: int, mode: str) -> LambdaLR:
+    """Linear warm-up from 1 % of lr, then half a cosine to `final` (Loshchilov & Hutter 2017, eq. 5)."""
+    warmup = min(config.warmup_epochs / epochs, 1.0) * steps
+
+    def factor(step: int) -> float:
+        if step < warmup:
+            return 0.01 + 0.99 * step / warmup
+        return _cosine(1.0, config.final, (step - warmup) / max(steps - warmup, 1))
+
+    return _by_step(optimizer, factor)
+
+
+def one_cycle(config: OneCycleSchedule, optimizer: Optimizer, steps: int, epochs: int, mode: str) -> LambdaLR:
+    """Half a cosine up, half a cosine down (Smith & Topin 2018)."""
+    top = max(config.rise * steps, 1)
+
+    def factor(step: int) -> float:
+        if step < top:
+            return _cosine(config.start, 1.0, step / top)
+        return _cosine(1.0, config.final, (step - top) / max(steps - top, 1))
+
+    return _by_step(optimizer, factor)
+
+
+def plateau(
+    config: PlateauSchedule, optimizer: Optimizer, steps: int, epochs: int, mode: str
+) -> ReduceLROnPlateau:
+    """lr × factor after `patience` epochs without a better monitored metric; `mode` is "max" or "min"."""
+    return ReduceLROnPlateau(optimizer, mode=mode, factor=config.factor, patience=config.patience)
+
+
+def inverse_time(
+    config: InverseTimeSchedule, optimizer: Optimizer, steps: int, epochs: int, mode: str
+) -> LambdaLR:
+    """lr / (1 + decay · step), Keras' `InverseTimeDecay`, as in study B."""
+    return _by_step(optimizer, lambda step: 1 / (1 + config.decay * step))

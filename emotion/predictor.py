@@ -1,0 +1,103 @@
+"""Prediction with a finished run: the checkpoint's own preprocessing, network and label order, nothing else."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import torch
+
+from emotion.data.images import decode
+from emotion.data.preparation import Preparation
+from emotion.errors import DataError, RunError
+from emotion.models import network as door
+from emotion.models.device import DevicePreprocess
+from emotion.runs import RunFolder
+from emotion.training import checkpoint
+
+BATCH = 64
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One face: the most probable perceived expression, and the probability of each."""
+
+    label: str
+    probabilities: dict[str, float]
+
+
+class Predictor:
+    """A trained network with its preprocessing. Made by `emotion.load_run`.
+
+    Attributes:
+        classes: names in the order of the network's outputs.
+    """
+
+    def __init__(self, contents: dict[str, Any]) -> None:
+        self.classes: tuple[str, ...] = tuple(contents["classes"])
+        self.preparation = Preparation.from_dict(contents["preparation"])
+        self.device_module = DevicePreprocess.from_dict(contents["device"])
+        self.network = door.rebuild(contents["network"])
+        self.network.load_state_dict(contents["state_dict"])
+        self.network.eval()
+        self.tta: str = contents["config"]["evaluation"]["tta"]
+
+    @classmethod
+    def from_run(cls, path: str | Path) -> Self:
+        """The best weights of the run in `path`.
+
+        Raises:
+            RunError: no run, or no weights: a run has some after its first epoch.
+        """
+        run = RunFolder.open(path)
+        best = run.checkpoint("best")
+        if not best.is_file():
+            raise RunError(
+                f"{run.path} has no weights yet (its state is {run.status['state']}). The command that "
+                "began it continues it."
+            )
+        return cls(checkpoint.load_weights(best))
+
+    def predict(self, images: Sequence[str | Path | np.ndarray]) -> list[Prediction]:
+        """The perceived expression of each image, which shows one face, already cropped.
+
+        Args:
+            images: files, or uint8 arrays (H, W) grey or (H, W, 3) RGB.
+
+        Raises:
+            DataError: an image can't be read; the text names it.
+        """
+        found = self.probabilities(images)
+        return [
+            Prediction(self.classes[int(p.argmax())], dict(zip(self.classes, p.tolist(), strict=True)))
+            for p in found
+        ]
+
+    @torch.inference_mode()
+    def probabilities(self, images: Sequence[str | Path | np.ndarray]) -> np.ndarray:
+        """(N, K) float32, columns in the order of `classes`."""
+        found = []
+        for start in range(0, len(images), BATCH):
+            pixels = torch.from_numpy(
+                np.stack([self._prepare(image) for image in images[start : start + BATCH]])
+            )
+            p = self._softmax(pixels)
+            if self.tta == "flip":
+                p = (p + self._softmax(pixels.flip(2))) / 2
+            found.append(p.numpy())
+        return np.concatenate(found) if found else np.empty((0, len(self.classes)), np.float32)
+
+    def _softmax(self, pixels: torch.Tensor) -> torch.Tensor:
+        return self.network(self.device_module(pixels)).float().softmax(1)
+
+    def _prepare(self, image: str | Path | np.ndarray) -> np.ndarray:
+        if isinstance(image, np.ndarray):
+            return self.preparation(image)
+        path = Path(image).expanduser()
+        try:
+            return self.preparation(decode(path.read_bytes(), self.preparation.channels))
+        except OSError as error:
+            raise DataError(f"expected an image, but {path} can't be read: {error.strerror}.") from error
+        except DataError as error:
+            raise DataError(f"{path}: {error}") from error

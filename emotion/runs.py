@@ -1,0 +1,135 @@
+"""The run folder: what lies where, and reading it. Writing is the business of `emotion.training`."""
+
+import json
+import re
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import polars as pl
+import yaml
+
+from emotion.errors import RunError
+
+FORMAT = 1
+_FOLDER = re.compile(r".+-f(\d+|x)-[0-9a-f]{8}$")
+
+Part = Literal["val", "test", "val_last"]
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """A finished, running or broken run on disk. Every property reads its file once.
+
+    Raises:
+        RunError: a file is missing, half-written or of an unknown format; raised on access, not on construction.
+    """
+
+    path: Path
+
+    @classmethod
+    def open(cls, path: str | Path) -> "RunFolder":
+        """The run in `path`.
+
+        Raises:
+            RunError: there is no run.
+        """
+        run = cls(Path(path).expanduser().resolve())
+        if not run.path.is_dir():
+            raise RunError(
+                f"expected a run folder, found nothing at {run.path}. `emotion runs list` shows your runs."
+            )
+        if not run.file("status.json").is_file():
+            raise RunError(
+                f"expected a run folder (with status.json and config.yaml), found none in {run.path}."
+            )
+        return run
+
+    @property
+    def name(self) -> str:
+        return self.path.name
+
+    def file(self, name: str) -> Path:
+        return self.path / name
+
+    def predictions(self, part: Part) -> Path:
+        return self.path / "predictions" / f"{part}.parquet"
+
+    def checkpoint(self, which: Literal["best", "last"]) -> Path:
+        return self.path / "checkpoints" / f"{which}.ckpt"
+
+    def has(self, part: Part) -> bool:
+        return self.predictions(part).is_file()
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        try:
+            return yaml.safe_load(self._text("config.yaml"))
+        except yaml.YAMLError as error:
+            raise RunError(f"{self.file('config.yaml')} can't be read: {error}") from error
+
+    @cached_property
+    def status(self) -> dict[str, Any]:
+        return self._json("status.json")
+
+    @cached_property
+    def environment(self) -> dict[str, Any]:
+        return self._json("environment.json")
+
+    @cached_property
+    def splits(self) -> dict[str, Any]:
+        return self._json("splits.json")
+
+    @cached_property
+    def metrics(self) -> dict[str, Any]:
+        return self._json("metrics.json")
+
+    @property
+    def finished(self) -> bool:
+        return self.status.get("state") == "finished"
+
+    def history(self) -> pl.DataFrame:
+        """One row an epoch, as in metrics.csv."""
+        path = self.file("metrics.csv")
+        if not path.is_file():
+            raise RunError(f"{path} is not there: the run has not finished its first epoch.")
+        return pl.read_csv(path)
+
+    def _text(self, name: str) -> str:
+        path = self.file(name)
+        try:
+            return path.read_text()
+        except OSError as error:
+            raise RunError(
+                f"{path} can't be read ({error.strerror}): the run is half-written or not ours."
+            ) from error
+
+    def _json(self, name: str) -> dict[str, Any]:
+        try:
+            data = json.loads(self._text(name))
+        except json.JSONDecodeError as error:
+            raise RunError(f"{self.file(name)} is not whole: {error}.") from error
+        found = data.get("format") if isinstance(data, dict) else None
+        if found != FORMAT:
+            raise RunError(
+                f"{self.file(name)} has format {found!r}; this version reads format {FORMAT}. "
+                "A newer version of emotion reads newer formats."
+            )
+        return data
+
+
+def find(runs_dir: Path) -> list[RunFolder]:
+    """The runs of a folder, newest first."""
+    if not runs_dir.is_dir():
+        return []
+    found = [
+        RunFolder(p)
+        for p in runs_dir.iterdir()
+        if _FOLDER.fullmatch(p.name) and p.is_dir() and not p.is_symlink()
+    ]
+    return sorted((r for r in found if r.file("status.json").is_file()), key=_last_written, reverse=True)
+
+
+def _last_written(run: RunFolder) -> float:
+    return run.file("status.json").stat().st_mtime

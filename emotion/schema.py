@@ -1,0 +1,617 @@
+"""The configuration: every key, its type, its default and what it means. Imports no torch.
+
+`validate` turns the composed plain configuration into a `RunConfig` or raises one `ConfigError` that lists every
+problem. The files in `conf/` hold the same defaults, so that Hydra can show them; a test compares the two.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, PositiveInt, SerializeAsAny, ValidationError, create_model, field_validator
+from pydantic.fields import FieldInfo
+
+from emotion.errors import ConfigError
+from emotion.registry import Group, Named, entries, register
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Positive = Annotated[float, Field(gt=0)]
+NonNegative = Annotated[float, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class PathKey:
+    """Marks a key whose value is a path: quoted before Hydra sees it, expanded, and never part of the identity.
+
+    `stands_for` says what stands in the identity instead: "data" (the fingerprint of the prepared data) or
+    "content" (a digest of the file).
+    """
+
+    def __init__(self, stands_for: Literal["data", "content", "nothing"]) -> None:
+        self.stands_for = stands_for
+
+
+DataPath = Annotated[Path | None, PathKey("data")]
+ContentPath = Annotated[Path | None, PathKey("content")]
+MachinePath = Annotated[Path, PathKey("nothing")]
+OptionalMachinePath = Annotated[Path | None, PathKey("nothing")]
+
+
+class DataConfig(Named):
+    """What every data set has."""
+
+    root: DataPath = Field(None, description="folder (or csv) of the downloaded data set")
+    batch_size: PositiveInt = Field(64, description="images a training step")
+    split_seed: Seed = Field(
+        0,
+        description="seed of hold-outs and folds; apart from `seed`, so that runs with "
+        "different seeds are scored on the same images",
+    )
+
+    def reader_options(self) -> dict[str, Any]:
+        """The keys that the reader of this data set takes: those it adds to the common ones."""
+        return self.model_dump(exclude=set(DataConfig.model_fields))
+
+
+class DrawnData(DataConfig):
+    name: Literal["drawn"] = "drawn"
+    count: PositiveInt = Field(6000, description="number of faces")
+    size_px: int = Field(48, ge=16, le=512, description="edge of a drawn face in pixels")
+    classes: Literal[7, 8] = Field(7, description="7 basic expressions, or 8 with contempt")
+    imbalance: NonNegative = Field(0.5, description="0 is balanced; larger makes the rare expressions rarer")
+    label_noise: Share = Field(0.03, description="share of labels that are wrong")
+    difficulty: Share = Field(0.5, description="0 clear to 1 faint and distorted expressions")
+    persons: PositiveInt | None = Field(None, description="number of persons; null: one for every ten faces")
+    seed: Seed = Field(0, description="seed of the drawing")
+
+
+class Fer2013Data(DataConfig):
+    name: Literal["fer2013"] = "fer2013"
+
+
+class LfwMsData(DataConfig):
+    name: Literal["lfw_ms"] = "lfw_ms"
+    part: Literal["study", "all"] = Field(
+        "study", description="study: the images First_Last_0001.jpg of study C; all: the whole legend"
+    )
+
+
+class PreprocessConfig(Named):
+    name: Literal["default"] = "default"
+    size_px: Annotated[int, Field(ge=8, le=2048)] | None = Field(
+        None, description="edge of the stored square image; null: the data set's own size"
+    )
+    margin: NonNegative = Field(0.0, description="widen the face box by this share of its size on each side")
+    statistics: Literal["auto", "training", "pretrained", "unit", "raw"] = Field(
+        "auto",
+        description="normalisation: mean and deviation of the training part or of the pretrained weights "
+        "(auto: those that the weights were trained with, else training), unit: [0, 1], raw: 0 to 255",
+    )
+
+
+class ModelConfig(Named):
+    name: str = Field("minivgg", description="a network known to timm or registered with it by this project")
+    pretrained: bool = Field(False, description="start from timm's published weights")
+    weights: ContentPath = Field(None, description="start from this local file (.pt, .pth, .safetensors)")
+    input_size: Annotated[int, Field(ge=8, le=2048)] | None = Field(
+        None,
+        description="edge in pixels of what the network sees; null: the larger of the stored size and the "
+        "network's minimum",
+    )
+    in_channels: Literal[1, 3] | None = Field(None, description="null: as the network was published")
+    drop_rate: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="dropout inside the backbone")
+    drop_path_rate: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="stochastic depth, where the network has it"
+    )
+    args: dict[str, Any] = Field(default_factory=dict, description="further arguments of timm.create_model")
+
+    @field_validator("name")
+    @classmethod
+    def _known(cls, name: str) -> str:
+        known = network_names()
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=3)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise ValueError(f"expected a network that timm or this project knows, found {name!r}{hint}")
+        return name
+
+
+class HeadConfig(Named):
+    init: Literal["default", "zero"] = Field(
+        "default", description="zero: the last layer starts at 0, so fine-tuning starts without a random push"
+    )
+    dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="dropout before the last layer")
+
+
+class LinearHead(HeadConfig):
+    name: Literal["linear"] = "linear"
+
+
+class MlpHead(HeadConfig):
+    name: Literal["mlp"] = "mlp"
+    hidden: list[PositiveInt] = Field([256], min_length=1, description="units of each hidden layer")
+    activation: Literal["relu", "sigmoid", "gelu", "leaky_relu"] = Field(
+        "relu", description="after each hidden layer"
+    )
+
+
+class AugmentNone(Named):
+    name: Literal["none"] = "none"
+
+
+class AugmentBasic(Named):
+    name: Literal["basic"] = "basic"
+    rotate_deg: Annotated[float, Field(ge=0, le=180)] = Field(10.0, description="rotation within ± degrees")
+    shift: Share = Field(0.1, description="shift within ± this share of the edge")
+    shear_deg: Annotated[float, Field(ge=0, lt=90)] = Field(5.0, description="shear within ± degrees")
+    zoom: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="zoom within 1 ± this")
+    flip: Share = Field(0.5, description="probability of a left-right flip")
+    brightness: Share = Field(0.2, description="brightness within ± this share")
+    contrast: Share = Field(0.2, description="contrast within ± this share")
+
+
+class NaturalSampling(Named):
+    name: Literal["natural"] = "natural"
+
+
+class UndersampleSampling(Named):
+    name: Literal["undersample"] = "undersample"
+
+
+class BalancedSampling(Named):
+    name: Literal["balanced"] = "balanced"
+
+
+class LossConfig(Named):
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description="balanced: inverse class frequency of the training part, mean 1 over its images"
+    )
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of the target spread evenly over all classes"
+    )
+
+
+class CrossEntropy(LossConfig):
+    name: Literal["cross_entropy"] = "cross_entropy"
+
+
+class Focal(LossConfig):
+    name: Literal["focal"] = "focal"
+    gamma: NonNegative = Field(2.0, description="focusing exponent; 0 is cross-entropy")
+
+
+class OptimizerConfig(Named):
+    lr: Positive = Field(1e-3, description="learning rate")
+    head_lr: Positive | None = Field(None, description="learning rate of the head; null: lr")
+    weight_decay: NonNegative = Field(0.0, description="not applied to biases and normalisation layers")
+
+
+class AdamW(OptimizerConfig):
+    name: Literal["adamw"] = "adamw"
+    weight_decay: NonNegative = Field(0.01, description="not applied to biases and normalisation layers")
+    betas: tuple[Fraction, Fraction] = Field((0.9, 0.999), description="decay of the two running moments")
+    eps: Positive = Field(1e-8, description="added to the denominator")
+
+
+class Adam(OptimizerConfig):
+    name: Literal["adam"] = "adam"
+    betas: tuple[Fraction, Fraction] = Field((0.9, 0.999), description="decay of the two running moments")
+    eps: Positive = Field(1e-8, description="added to the denominator")
+
+
+class SGD(OptimizerConfig):
+    name: Literal["sgd"] = "sgd"
+    lr: Positive = Field(0.1, description="learning rate")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.9, description="momentum")
+    nesterov: bool = Field(True, description="Nesterov's momentum")
+
+
+class Adadelta(OptimizerConfig):
+    name: Literal["adadelta"] = "adadelta"
+    lr: Positive = Field(1.0, description="learning rate")
+    rho: Fraction = Field(0.9, description="decay of the running averages (Keras: 0.95)")
+    eps: Positive = Field(1e-6, description="added to the denominator")
+
+
+class ConstantSchedule(Named):
+    name: Literal["constant"] = "constant"
+
+
+class CosineSchedule(Named):
+    name: Literal["cosine"] = "cosine"
+    warmup_epochs: NonNegative = Field(1.0, description="epochs of linear warm-up from 1 % of lr")
+    final: Share = Field(0.0, description="learning rate at the end, as a share of lr")
+
+
+class OneCycleSchedule(Named):
+    name: Literal["one_cycle"] = "one_cycle"
+    rise: Fraction = Field(0.3, description="share of the steps in which the learning rate rises")
+    start: Fraction = Field(0.04, description="learning rate at the start, as a share of lr")
+    final: Share = Field(0.0001, description="learning rate at the end, as a share of lr")
+
+
+class PlateauSchedule(Named):
+    name: Literal["plateau"] = "plateau"
+    factor: Fraction = Field(0.5, description="multiplies the learning rate")
+    patience: Annotated[int, Field(ge=0)] = Field(3, description="epochs without a better trainer.monitor")
+
+
+class InverseTimeSchedule(Named):
+    name: Literal["inverse_time"] = "inverse_time"
+    decay: NonNegative = Field(1e-6, description="lr / (1 + decay · step)")
+
+
+class TrainerConfig(Group):
+    max_epochs: PositiveInt = Field(20, description="passes over the training part")
+    limit_train_batches: Annotated[int, Field(ge=1)] | Annotated[float, Field(gt=0, le=1)] | None = Field(
+        None, description="only so many training batches an epoch, or this share of them"
+    )
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
+        "auto", description="auto: bf16 where a short measurement shows that it is faster, else fp32"
+    )
+    monitor: Literal["accuracy", "balanced_accuracy", "f1_macro", "loss"] = Field(
+        "accuracy", description="validation metric that chooses the best epoch"
+    )
+    gradient_clip: Positive | None = Field(None, description="largest norm of the gradient")
+    accumulate: PositiveInt = Field(1, description="batches whose gradients are added up before a step")
+
+
+class EarlyStopping(Group):
+    patience: PositiveInt | None = Field(
+        None, description="stop after so many epochs without a better trainer.monitor; null: never"
+    )
+    min_delta: NonNegative = Field(0.0, description="smallest change that counts as better")
+
+
+class CallbacksConfig(Group):
+    early_stopping: EarlyStopping = Field(
+        EarlyStopping(), description="stop when validation no longer improves"
+    )
+
+
+class EvaluationConfig(Group):
+    tta: Literal["none", "flip"] = Field(
+        "none", description="flip: average over the image and its mirror image"
+    )
+    test: bool = Field(True, description="score the test part once, at the end (not part of the identity)")
+    batch_size: PositiveInt = Field(256, description="images at a time (not part of the identity)")
+
+
+class MachineConfig(Group):
+    devices: Literal["auto", "cpu", "cuda", "mps"] | Annotated[int, Field(ge=0)] = Field(
+        "auto", description="auto: a GPU where there is one; cpu; or the number of a GPU"
+    )
+    workers: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
+        "auto", description="processes that fetch batches"
+    )
+    threads: Literal["auto"] | PositiveInt = Field("auto", description="threads of the network on the CPU")
+    runs_dir: MachinePath = Field(Path("runs"), description="where run folders lie")
+    cache_dir: OptionalMachinePath = Field(
+        None, description="where prepared data lies; null: $EMOTION_CACHE, else ~/.cache/emotion"
+    )
+
+
+class NoLogger(Named):
+    name: Literal["none"] = "none"
+
+
+for _group, _schemas in {
+    "data": {
+        DrawnData: "emotion.data.readers.drawn",
+        Fer2013Data: "emotion.data.readers.fer2013",
+        LfwMsData: "emotion.data.readers.lfw_ms",
+    },
+    "preprocess": {PreprocessConfig: None},
+    "head": {LinearHead: "emotion.models.heads:linear", MlpHead: "emotion.models.heads:mlp"},
+    "augment": {AugmentNone: None, AugmentBasic: "emotion.data.augment:basic"},
+    "sampling": {
+        NaturalSampling: "emotion.data.sampling:Natural",
+        UndersampleSampling: "emotion.data.sampling:Undersample",
+        BalancedSampling: "emotion.data.sampling:Balanced",
+    },
+    "loss": {CrossEntropy: "emotion.models.losses:CrossEntropy", Focal: "emotion.models.losses:Focal"},
+    "optimizer": {
+        AdamW: "emotion.models.optimizers:adamw",
+        Adam: "emotion.models.optimizers:adam",
+        SGD: "emotion.models.optimizers:sgd",
+        Adadelta: "emotion.models.optimizers:adadelta",
+    },
+    "schedule": {
+        ConstantSchedule: "emotion.models.schedules:constant",
+        CosineSchedule: "emotion.models.schedules:cosine",
+        OneCycleSchedule: "emotion.models.schedules:one_cycle",
+        PlateauSchedule: "emotion.models.schedules:plateau",
+        InverseTimeSchedule: "emotion.models.schedules:inverse_time",
+    },
+    "logger": {NoLogger: None},
+}.items():
+    for _schema, _builder in _schemas.items():
+        register(_group, _schema.model_fields["name"].default, _schema, _builder)
+
+_SINGLE: dict[str, type[Group]] = {
+    "trainer": TrainerConfig,
+    "callbacks": CallbacksConfig,
+    "evaluation": EvaluationConfig,
+    "machine": MachineConfig,
+}
+
+
+class TopLevel(Group):
+    """The keys outside every group."""
+
+    seed: Seed = Field(0, description="seed of weights, dropout, sampling and augmentation; 0 is a seed")
+    fold: Annotated[int, Field(ge=0)] | None = Field(
+        None, description="validate on this fold of the pool; null: the official split or a hold-out"
+    )
+    folds: Annotated[int, Field(ge=2)] = Field(4, description="number of folds")
+    val_fraction: Fraction = Field(
+        0.1, description="validation share where there is no official part (fold=null)"
+    )
+    test_fraction: Fraction = Field(0.2, description="test share where there is no official part")
+    force: bool = Field(False, description="start a new attempt although the run is finished or begun")
+    name: str | None = Field(None, description="a name of yours, shown in tables")
+
+
+class RunConfig(TopLevel):
+    """A checked configuration of one run."""
+
+    data: SerializeAsAny[DataConfig]
+    preprocess: SerializeAsAny[PreprocessConfig]
+    model: SerializeAsAny[ModelConfig]
+    head: SerializeAsAny[HeadConfig]
+    augment: SerializeAsAny[Named]
+    sampling: SerializeAsAny[Named]
+    loss: SerializeAsAny[LossConfig]
+    optimizer: SerializeAsAny[OptimizerConfig]
+    schedule: SerializeAsAny[Named]
+    trainer: TrainerConfig
+    callbacks: CallbacksConfig
+    evaluation: EvaluationConfig
+    machine: MachineConfig
+    logger: SerializeAsAny[Named]
+
+    def plain(self) -> dict[str, Any]:
+        """The configuration as plain dicts, lists, strings and numbers."""
+        return self.model_dump(mode="json")
+
+
+GROUPS = tuple(key for key in RunConfig.model_fields if key not in TopLevel.model_fields)
+
+
+@cache
+def network_names() -> frozenset[str]:
+    """The names given to timm by `@register_model` in timm's and our sources, found without importing either."""
+    folders = []
+    for package, below in (("timm", "models"), ("emotion", "models/networks")):
+        spec = find_spec(package)
+        if spec is not None and spec.submodule_search_locations:
+            folders.append(Path(spec.submodule_search_locations[0]) / below)
+    pattern = re.compile(r"^@register_model(?:\([^)]*\))?\s*\ndef (\w+)", re.MULTILINE)
+    found = {
+        name
+        for folder in folders
+        for file in folder.rglob("*.py")
+        for name in pattern.findall(file.read_text())
+    }
+    return frozenset(found | set(entries("model")))
+
+
+def schema_of(group: str, name: str | None) -> type[Group] | None:
+    """The schema that checks `group` when it chooses `name`; None where the name is unknown."""
+    if group in _SINGLE:
+        return _SINGLE[group]
+    if group == "model" and name not in entries("model"):
+        return ModelConfig
+    entry = entries(group).get(name) if isinstance(name, str) else None
+    return entry.schema if entry else None
+
+
+def _suggest(word: str, known: Any) -> str:
+    near = difflib.get_close_matches(word, list(known), n=1)
+    return f"; did you mean {near[0]}?" if near else ""
+
+
+def _unknown_key(group: str, name: str | None, schema: type[Group], path: tuple[str, ...]) -> str:
+    """What to say of a key that the schema doesn't have."""
+    key = path[-1]
+    fields: Any = schema.model_fields
+    for part in path[:-1]:
+        annotation = fields[part].annotation if part in fields else None
+        fields = getattr(annotation, "model_fields", {})
+    owners = [other for other, entry in entries(group).items() if key in entry.schema.model_fields]
+    choice = f" of {group}={name}" if name else (f" of {group}" if group else "")
+    if owners:
+        return f"unknown key{choice}; it belongs to {' and '.join(f'{group}={owner}' for owner in owners)}"
+    return f"unknown key{choice}{_suggest(key, fields)} (it has {', '.join(fields)})"
+
+
+def _say(error: Any) -> str:
+    """One pydantic error as expected, found."""
+    kind, context, found = error["type"], error.get("ctx", {}), error["input"]
+    if kind == "value_error":
+        return str(context["error"])
+    expected = {
+        "literal_error": f"one of {context.get('expected', '')}".replace(" or ", ", "),
+        "int_parsing": "a whole number",
+        "int_type": "a whole number",
+        "int_from_float": "a whole number",
+        "float_parsing": "a number",
+        "float_type": "a number",
+        "finite_number": "a finite number",
+        "bool_parsing": "true or false",
+        "bool_type": "true or false",
+        "string_type": "text",
+        "list_type": "a list",
+        "dict_type": "keys and values",
+        "model_type": "keys and values",
+        "path_type": "a path",
+        "greater_than": f"more than {context.get('gt')}",
+        "greater_than_equal": f"at least {context.get('ge')}",
+        "less_than": f"less than {context.get('lt')}",
+        "less_than_equal": f"at most {context.get('le')}",
+        "missing": "a value",
+    }.get(kind, error["msg"][:1].lower() + error["msg"][1:])
+    hint = (
+        _suggest(found, re.findall(r"'([^']+)'", str(context.get("expected", ""))))
+        if isinstance(found, str)
+        else ""
+    )
+    if kind == "missing":
+        return "expected a value, found nothing"
+    return f"expected {expected}, found {found!r}{hint}"
+
+
+def _problems(error: ValidationError, group: str, name: str | None, schema: type[Group]) -> Iterator[str]:
+    """Each problem of one section as a line. The alternatives of a union make one line together."""
+    seen: dict[str, list[str]] = {}
+    for item in error.errors():
+        keys = []
+        for part in item["loc"]:
+            if not isinstance(part, str) or not part.isidentifier() or part in ("int", "float", "str"):
+                break  # an index, or the name of a union's alternative
+            if keys and part not in _keys_below(schema, keys) and item["type"] != "extra_forbidden":
+                break
+            keys.append(part)
+        path = ".".join([group, *keys] if group else keys)
+        if item["type"] == "extra_forbidden":
+            said = _unknown_key(group, name, schema, tuple(keys))
+        else:
+            said = _say(item)
+        seen.setdefault(path, []).append(said)
+    for path, said in seen.items():
+        found = said[0].rpartition(", found ")
+        alternatives = [s.rpartition(", found ")[0].removeprefix("expected ") for s in said]
+        if len(said) > 1 and all(alternatives):
+            yield f"{path}: expected {' or '.join(dict.fromkeys(alternatives))}, found {found[2]}"
+        else:
+            yield f"{path}: {said[0]}"
+
+
+def _keys_below(schema: type[Group], keys: list[str]) -> Any:
+    fields: Any = schema.model_fields
+    for key in keys:
+        annotation = fields[key].annotation if key in fields else None
+        fields = getattr(annotation, "model_fields", {})
+    return fields
+
+
+def validate(plain: dict[str, Any]) -> RunConfig:
+    """Check a composed configuration.
+
+    Args:
+        plain: nested dicts as composed by Hydra, without its own section.
+
+    Raises:
+        ConfigError: lists every problem: the key, what was expected, what was found, the nearest right name.
+    """
+    problems: list[str] = []
+    sections: dict[str, Group] = {}
+    for group in GROUPS:
+        section = plain.get(group)
+        section = {} if section is None else section
+        if not isinstance(section, dict):
+            problems.append(f"{group}: expected keys and values, found {section!r}")
+            continue
+        default = RunConfig.model_fields[group].annotation
+        name = section.get("name", _DEFAULTS.get(group)) if group not in _SINGLE else None
+        schema = schema_of(group, name)
+        if schema is None:
+            known = list(entries(group))
+            problems.append(
+                f"{group}.name: expected one of {', '.join(known)}, found {name!r}{_suggest(str(name), known)}"
+            )
+            continue
+        assert default is not None
+        try:
+            sections[group] = schema.model_validate(
+                {**section, **({"name": name} if name is not None else {})}
+            )
+        except ValidationError as error:
+            problems += _problems(error, group, name, schema)
+    top = {key: value for key, value in plain.items() if key not in GROUPS}
+    checked = TopLevel()
+    try:
+        known_top = {key: value for key, value in top.items() if key in TopLevel.model_fields}
+        checked = TopLevel.model_validate(known_top)
+    except ValidationError as error:
+        problems += _problems(error, "", None, TopLevel)
+    everything = [*TopLevel.model_fields, *GROUPS, "experiment"]
+    problems += [
+        f"{key}: unknown key{_suggest(key, everything)} (known are {', '.join(everything)})"
+        for key in top
+        if key not in TopLevel.model_fields
+    ]
+    if checked.fold is not None and checked.fold >= checked.folds:
+        problems.append(
+            f"fold: expected null or 0 to {checked.folds - 1} (folds={checked.folds}), found {checked.fold}"
+        )
+    model = sections.get("model")
+    if isinstance(model, ModelConfig) and model.pretrained and model.weights:
+        problems.append(
+            "model.weights: expected nothing beside model.pretrained=true, found a path; choose one of the two"
+        )
+    if problems:
+        count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise ConfigError("\n  ".join([f"The configuration has {count}:", *problems]))
+    return RunConfig.model_validate({**checked.model_dump(), **sections})
+
+
+_DEFAULTS = {
+    "data": "drawn",
+    "preprocess": "default",
+    "model": "minivgg",
+    "head": "linear",
+    "augment": "none",
+    "sampling": "natural",
+    "loss": "cross_entropy",
+    "optimizer": "adamw",
+    "schedule": "constant",
+    "logger": "none",
+}
+
+
+def path_keys() -> frozenset[str]:
+    """The dotted names of all keys whose value is a path."""
+    found = set()
+    for group in GROUPS:
+        schemas = (
+            [_SINGLE[group]] if group in _SINGLE else [entry.schema for entry in entries(group).values()]
+        )
+        if group == "model":
+            schemas.append(ModelConfig)
+        for schema in schemas:
+            found |= {f"{group}.{key}" for key, field in schema.model_fields.items() if path_key(field)}
+    return frozenset(found)
+
+
+def path_key(field: FieldInfo) -> PathKey | None:
+    """The mark of a path-valued field, None for every other field."""
+    marks = [mark for mark in field.metadata if isinstance(mark, PathKey)]
+    return marks[0] if marks else None
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON schema of a configuration file, for editors: a group is the union of its registered names."""
+    fields: dict[str, Any] = {key: (field.annotation, field) for key, field in TopLevel.model_fields.items()}
+    for group in GROUPS:
+        if group in _SINGLE:
+            fields[group] = (_SINGLE[group] | None, None)
+            continue
+        schemas = [entry.schema for entry in entries(group).values()] or [ModelConfig]
+        union: Any = schemas[0]
+        for schema in schemas[1:]:
+            union = union | schema
+        fields[group] = (union | None, None)
+    model: Any = create_model("emotion", __base__=Group, **fields)
+    schema = model.model_json_schema()
+    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    schema["properties"]["defaults"] = {
+        "type": "array",
+        "description": "Hydra's list of the files this one builds on",
+    }
+    return schema

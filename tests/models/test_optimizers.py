@@ -1,0 +1,105 @@
+import math
+
+import pytest
+import torch
+from torch import nn
+
+from emotion import registry, schema
+from emotion.models.optimizers import parameter_groups
+
+
+def stepper(name: str, **keys: object) -> torch.optim.Optimizer:
+    config = registry.entries("optimizer")[name].schema(name=name, **keys)
+    torch.manual_seed(0)
+    backbone, head = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4)), nn.Linear(4, 2)
+    groups = parameter_groups(backbone, head, config)
+    return registry.builder("optimizer", name)(config, groups)
+
+
+def test_groups_split_by_rate_and_decay() -> None:
+    optimizer = stepper("adamw", lr=0.1, head_lr=0.5, weight_decay=0.3)
+    found = [
+        (g["lr"], g["weight_decay"], [tuple(p.shape) for p in g["params"]]) for g in optimizer.param_groups
+    ]
+    assert found == [
+        (0.1, 0.3, [(4, 4)]),
+        (0.1, 0.0, [(4,), (4,), (4,)]),
+        (0.5, 0.3, [(2, 4)]),
+        (0.5, 0.0, [(2,)]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "reference"),
+    [
+        ("adamw", lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0, foreach=False)),
+        ("adam", lambda p: torch.optim.Adam(p, lr=0.01, foreach=False)),
+        ("sgd", lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, nesterov=True, foreach=False)),
+        ("adadelta", lambda p: torch.optim.Adadelta(p, lr=0.01, rho=0.9, foreach=False)),
+    ],
+)
+def test_equals_the_plain_torch_optimizer(name: str, reference) -> None:
+    keys = {"weight_decay": 0} if name == "adamw" else {}
+    optimizer = stepper(name, lr=0.01, **keys)
+    ours = [p for g in optimizer.param_groups for p in g["params"]]
+    theirs = [p.detach().clone().requires_grad_() for p in ours]
+    other = reference(theirs)
+    for step in range(5):
+        for mine, copy in zip(ours, theirs, strict=True):
+            mine.grad = torch.sin(torch.arange(mine.numel()) + step).view_as(mine)
+            copy.grad = mine.grad.clone()
+        optimizer.step()
+        other.step()
+    for mine, copy in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, copy)
+
+
+def rates(name: str, steps: int, epochs: int = 10, **keys: object) -> list[float]:
+    config = registry.entries("schedule")[name].schema(name=name, **keys)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
+    schedule = registry.builder("schedule", name)(config, optimizer, steps, epochs, "max")
+    found = []
+    for _ in range(steps):
+        found.append(optimizer.param_groups[0]["lr"])
+        optimizer.step()
+        schedule.step()
+    return found
+
+
+def test_cosine_is_torch_s_after_the_warm_up() -> None:
+    found = rates("cosine", 100, warmup_epochs=2)
+    assert found[0] == pytest.approx(0.02)
+    assert found[10] == pytest.approx(2 * (0.01 + 0.99 * 0.5))
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
+    reference = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 80)
+    for value in found[20:]:
+        assert value == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9)
+        optimizer.step()
+        reference.step()
+
+
+def test_one_cycle_rises_and_falls() -> None:
+    found = rates("one_cycle", 100, rise=0.3, start=0.1, final=0.0)
+    assert found[0] == pytest.approx(0.2)
+    assert max(found) == pytest.approx(2.0)
+    assert found.index(max(found)) == 30
+    assert found[-1] == pytest.approx(2 * (1 + math.cos(math.pi * 69 / 70)) / 2)
+
+
+def test_inverse_time_is_keras_formula() -> None:
+    assert rates("inverse_time", 50, decay=0.1) == pytest.approx([2 / (1 + 0.1 * t) for t in range(50)])
+
+
+def test_constant_is_constant() -> None:
+    assert set(rates("constant", 5)) == {2.0}
+
+
+def test_plateau_waits_for_the_metric() -> None:
+    config = schema.PlateauSchedule(factor=0.1, patience=1)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    schedule = registry.builder("schedule", "plateau")(config, optimizer, 10, 10, "max")
+    found = []
+    for value in (0.5, 0.6, 0.6, 0.6, 0.7):
+        schedule.step(value)
+        found.append(optimizer.param_groups[0]["lr"])
+    assert found == pytest.approx([1, 1, 1, 0.1, 0.1])

@@ -1,0 +1,218 @@
+import json
+import subprocess
+import sys
+
+import pytest
+import yaml
+
+from emotion import schema
+from emotion.errors import ConfigError
+from emotion.launch import choices, compose, conf_dir, prepare
+from emotion.registry import entries
+
+NAMED = [group for group in schema.GROUPS if entries(group) and group != "model"]
+
+
+def problems(plain: dict) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        schema.validate(plain)
+    return str(caught.value).splitlines()[1:]
+
+
+def test_empty_is_the_defaults() -> None:
+    config = schema.validate({})
+    assert (config.data.name, config.model.name, config.seed, config.fold, config.folds) == (
+        "drawn",
+        "minivgg",
+        0,
+        None,
+        4,
+    )
+    assert config.model.pretrained is False
+
+
+def test_seed_zero_is_a_seed() -> None:
+    assert schema.validate({"seed": 0}).seed == 0
+    assert problems({"seed": -1}) == ["  seed: expected at least 0, found -1"]
+
+
+@pytest.mark.parametrize(
+    ("plain", "said"),
+    [
+        (
+            {"loss": {"name": "cross_entropy", "gamma": 2}},
+            "loss.gamma: unknown key of loss=cross_entropy; it belongs to loss=focal",
+        ),
+        ({"modle": 1}, "modle: unknown key; did you mean model?"),
+        (
+            {"trainer": {"max_epoch": 1}},
+            "trainer.max_epoch: unknown key of trainer; did you mean max_epochs?",
+        ),
+        ({"trainer": {"precision": "bf61"}}, "found 'bf61'; did you mean bf16?"),
+        ({"trainer": {"max_epochs": "x"}}, "trainer.max_epochs: expected a whole number, found 'x'"),
+        ({"trainer": {"max_epochs": 0}}, "trainer.max_epochs: expected more than 0, found 0"),
+        ({"model": {"name": "efficientnetb0"}}, "found 'efficientnetb0'; did you mean efficientnet_b0"),
+        (
+            {"sampling": {"name": "oversampl"}},
+            "sampling.name: expected one of natural, undersample, balanced",
+        ),
+        ({"fold": 7}, "fold: expected null or 0 to 3 (folds=4), found 7"),
+        (
+            {"callbacks": {"early_stopping": {"patienc": 1}}},
+            "callbacks.early_stopping.patienc: unknown key of callbacks; did you mean patience?",
+        ),
+        (
+            {"machine": {"workers": "many"}},
+            "machine.workers: expected one of 'auto' or a whole number, found 'many'",
+        ),
+        ({"optimizer": {"name": "adam", "lr": float("nan")}}, "optimizer.lr"),
+        ({"data": 3}, "data: expected keys and values, found 3"),
+        ({"model": {"pretrained": True, "weights": "x.pt"}}, "choose one of the two"),
+    ],
+)
+def test_one_problem_one_line(plain: dict, said: str) -> None:
+    found = problems(plain)
+    assert len(found) == 1
+    assert said in found[0]
+
+
+def test_all_problems_at_once() -> None:
+    found = problems(
+        {"loss": {"gamma": 2}, "modle": 1, "trainer": {"max_epoch": 1, "max_epochs": "x"}, "fold": 9}
+    )
+    assert [line.split(":")[0].strip() for line in found] == [
+        "loss.gamma",
+        "trainer.max_epochs",
+        "trainer.max_epoch",
+        "modle",
+        "fold",
+    ]
+
+
+def test_checking_imports_no_torch() -> None:
+    code = "import sys; from emotion.launch import compose; compose(['model=resnet34']); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+@pytest.mark.parametrize("group", [g for g in schema.GROUPS if g != "model"])
+def test_conf_holds_the_schema_s_defaults(group: str) -> None:
+    for name in choices(group):
+        compared = schema.schema_of(group, name)
+        assert compared is not None, f"conf/{group}/{name}.yaml has no schema"
+        written = compose([f"{group}={name}"]).plain()[group]
+        assert written == json.loads(compared().model_dump_json())
+
+
+@pytest.mark.parametrize("group", NAMED)
+def test_every_registered_name_has_a_file(group: str) -> None:
+    assert set(choices(group)) == set(entries(group))
+
+
+@pytest.mark.parametrize(
+    "choice", [f"{group}={name}" for group in (*schema.GROUPS, "experiment") for name in choices(group)]
+)
+def test_every_file_composes_and_validates(choice: str) -> None:
+    group, name = choice.split("=")
+    config = compose([choice])
+    if group not in ("model", "experiment") and group in NAMED:
+        assert getattr(config, group).name == name
+
+
+@pytest.mark.parametrize("path", [*conf_dir().rglob("*.yaml")], ids=lambda p: str(p.relative_to(conf_dir())))
+def test_every_key_is_commented(path) -> None:
+    """Once, in its file: a key without a comment is a choice's name or a section."""
+    if path.parent.name == "experiment":
+        assert path.read_text().startswith("#")
+        return
+    for line in path.read_text().splitlines():
+        key, _, value = line.strip().partition(":")
+        if (
+            value.strip()
+            and key not in ("name", "defaults", "dir", "subdir", "output_subdir")
+            and not line.strip().startswith(("-", "#"))
+        ):
+            assert "#" in line, line
+
+
+def test_conf_has_no_key_twice() -> None:
+    for path in conf_dir().rglob("*.yaml"):
+        keys = [line.split(":")[0] for line in path.read_text().splitlines() if line and line[0].isalpha()]
+        assert len(keys) == len(set(keys)), path
+
+
+def test_json_schema_accepts_conf_and_refuses_a_typo() -> None:
+    jsonschema = pytest.importorskip("jsonschema")
+    checked = schema.json_schema()
+    jsonschema.validate({"model": {"name": "minivgg"}, "seed": 3}, checked)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"trainer": {"max_epoch": 3}}, checked)
+
+
+def test_json_schema_names_every_group() -> None:
+    assert set(schema.GROUPS) <= set(schema.json_schema()["properties"])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "plain",
+        "with space",
+        "par(en)theses",
+        "com,ma",
+        "equals=sign",
+        "br[ack]ets{}",
+        "Überraschung 笑",
+        "it's",
+        'quo"te',
+        "back\\slash",
+        "ends\\",
+        "doll${ar}",
+        "tilde~inside",
+        "a: b",
+        "#hash",
+    ],
+)
+def test_paths_survive_hydra(path: str) -> None:
+    given = f"/data/{path}/fer2013"
+    assert str(compose(["data=fer2013", f"data.root={given}"]).data.root) == given
+
+
+def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/zoë (x)")
+    assert str(compose(["data.root=~/a,b"]).data.root) == "/home/zoë (x)/a,b"
+
+
+def test_paths_in_a_sweep_are_parts_unless_they_are_one(tmp_path) -> None:
+    assert prepare(["data.root=a b,c"], multirun=True) == ["++data.root='a b','c'"]
+    (tmp_path / "a,b").mkdir()
+    assert prepare([f"data.root={tmp_path}/a,b"], multirun=True) == [f"++data.root='{tmp_path}/a,b'"]
+
+
+def test_a_model_without_a_file_is_its_name() -> None:
+    assert compose(["model=resnet34", "model.drop_rate=0.1"]).model.name == "resnet34"
+    assert "resnet34" not in choices("model")
+
+
+def test_an_unknown_choice_is_a_problem_among_others() -> None:
+    with pytest.raises(ConfigError, match="loss.name: .*did you mean cross_entropy") as caught:
+        compose(["loss=crossentropy", "trainer.max_epoch=3"])
+    assert "trainer.max_epoch" in str(caught.value)
+
+
+def test_networks_are_found_without_importing_timm() -> None:
+    code = (
+        "import sys; from emotion.schema import network_names as n; a = n(); assert 'timm' not in sys.modules; "
+        "import timm, emotion.models.networks; missing = set(timm.list_models()) - a; assert not missing, missing"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_help_names_every_key() -> None:
+    from emotion.help import text
+
+    said = text()
+    for group in schema.GROUPS:
+        for key in yaml.safe_load((conf_dir() / group / f"{choices(group)[0]}.yaml").read_text()):
+            if key not in ("name", "early_stopping"):
+                assert f"{group}.{key}=" in said
+    assert max(map(len, said.splitlines())) <= 160
