@@ -34,7 +34,7 @@ def train(overrides: Sequence[str] = ()) -> RunFolder:
     from emotion.launch import compose
 
     config = compose(overrides)
-    from emotion.training.run import train as train_one
+    from emotion.training.train import train as train_one
 
     return train_one(config)
 

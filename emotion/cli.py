@@ -17,6 +17,8 @@ app = typer.Typer(
 )
 runs = typer.Typer(no_args_is_help=True, help="Your run folders.")
 app.add_typer(runs, name="runs")
+sweep = typer.Typer(no_args_is_help=True, help="Sweeps: what `python train.py -m` made.")
+app.add_typer(sweep, name="sweep")
 
 RunsDir = Annotated[Path, typer.Option("--runs-dir", help="The folder that runs lie in.")]
 RUNS = Path("runs")
@@ -86,6 +88,31 @@ def runs_rm(
     from emotion.commands.runs import remove_runs
 
     remove_runs(names, runs_dir, yes)
+
+
+@sweep.command("table")
+def sweep_table(
+    folder: Annotated[Path, typer.Argument(help="The sweep's folder, the last line that the sweep printed.")],
+    test: Annotated[
+        bool, typer.Option("--test", help="Show test scores too; rows are ranked by validation.")
+    ] = False,
+) -> None:
+    """The table of a sweep: printed, and written as table.md, table.csv and table.html."""
+    from emotion.commands.sweep import table
+
+    table(folder, test)
+
+
+@sweep.command("list")
+def sweep_list(
+    sweeps_dir: Annotated[Path, typer.Option("--sweeps-dir", help="The folder that sweeps lie in.")] = Path(
+        "sweeps"
+    ),
+) -> None:
+    """Every sweep, newest first."""
+    from emotion.commands.sweep import list_sweeps
+
+    list_sweeps(sweeps_dir)
 
 
 @app.command()

@@ -60,12 +60,14 @@ class DataConfig(Named):
 
 class DrawnData(DataConfig):
     name: Literal["drawn"] = "drawn"
-    count: PositiveInt = Field(6000, description="number of faces")
-    size_px: int = Field(48, ge=16, le=512, description="edge of a drawn face in pixels")
+    count: PositiveInt = Field(2000, description="number of faces")
+    size_px: int = Field(48, ge=48, le=224, description="edge of a drawn face in pixels")
     classes: Literal[7, 8] = Field(7, description="7 basic expressions, or 8 with contempt")
-    imbalance: NonNegative = Field(0.5, description="0 is balanced; larger makes the rare expressions rarer")
+    imbalance: NonNegative = Field(
+        2.0, description="the commonest expression is 1 + this times as frequent as the rarest"
+    )
     label_noise: Share = Field(0.03, description="share of labels that are wrong")
-    difficulty: Share = Field(0.5, description="0 clear to 1 faint and distorted expressions")
+    difficulty: Share = Field(0.3, description="0 clear to 1 faint and distorted expressions")
     persons: PositiveInt | None = Field(None, description="number of persons; null: one for every ten faces")
     seed: Seed = Field(0, description="seed of the drawing")
 
@@ -300,7 +302,7 @@ class NoLogger(Named):
     name: Literal["none"] = "none"
 
 
-for _group, _schemas in {
+_BUILT_IN: dict[str, dict[type[Named], str | None]] = {
     "data": {
         DrawnData: "emotion.data.readers.drawn",
         Fer2013Data: "emotion.data.readers.fer2013",
@@ -329,7 +331,8 @@ for _group, _schemas in {
         InverseTimeSchedule: "emotion.models.schedules:inverse_time",
     },
     "logger": {NoLogger: None},
-}.items():
+}
+for _group, _schemas in _BUILT_IN.items():
     for _schema, _builder in _schemas.items():
         register(_group, _schema.model_fields["name"].default, _schema, _builder)
 
@@ -470,7 +473,7 @@ def _problems(error: ValidationError, group: str, name: str | None, schema: type
     """Each problem of one section as a line. The alternatives of a union make one line together."""
     seen: dict[str, list[str]] = {}
     for item in error.errors():
-        keys = []
+        keys: list[str] = []
         for part in item["loc"]:
             if not isinstance(part, str) or not part.isidentifier() or part in ("int", "float", "str"):
                 break  # an index, or the name of a union's alternative
@@ -483,13 +486,13 @@ def _problems(error: ValidationError, group: str, name: str | None, schema: type
         else:
             said = _say(item)
         seen.setdefault(path, []).append(said)
-    for path, said in seen.items():
-        found = said[0].rpartition(", found ")
-        alternatives = [s.rpartition(", found ")[0].removeprefix("expected ") for s in said]
-        if len(said) > 1 and all(alternatives):
-            yield f"{path}: expected {' or '.join(dict.fromkeys(alternatives))}, found {found[2]}"
+    for path, sentences in seen.items():
+        found = sentences[0].rpartition(", found ")[2]
+        alternatives = [s.rpartition(", found ")[0].removeprefix("expected ") for s in sentences]
+        if len(sentences) > 1 and all(alternatives):
+            yield f"{path}: expected {' or '.join(dict.fromkeys(alternatives))}, found {found}"
         else:
-            yield f"{path}: {said[0]}"
+            yield f"{path}: {sentences[0]}"
 
 
 def _keys_below(schema: type[Group], keys: list[str]) -> Any:
@@ -608,10 +611,10 @@ def json_schema() -> dict[str, Any]:
             union = union | schema
         fields[group] = (union | None, None)
     model: Any = create_model("emotion", __base__=Group, **fields)
-    schema = model.model_json_schema()
-    schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
-    schema["properties"]["defaults"] = {
+    made: dict[str, Any] = model.model_json_schema()
+    made["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+    made["properties"]["defaults"] = {
         "type": "array",
         "description": "Hydra's list of the files this one builds on",
     }
-    return schema
+    return made

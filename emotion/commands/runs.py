@@ -12,6 +12,8 @@ from rich.table import Table
 from emotion.errors import RunError
 from emotion.runs import RunFolder, find
 
+SHOWN = ("accuracy", "balanced_accuracy", "f1_macro")
+
 
 def list_runs(runs_dir: Path) -> None:
     found = find(runs_dir)
@@ -57,26 +59,21 @@ def show_run(run: Path, runs_dir: Path) -> None:
     folder = _named(run, runs_dir)
     status = folder.status
     print(folder.path)
-    print(
-        f"state     {status['state']}, attempt {status['attempt']}, epoch {status.get('epoch')} of {status.get('epochs')}"
-    )
+    print(f"state     {status['state']}, attempt {status['attempt']}", end="")
+    print(f", epoch {status['epoch']} of {status['epochs']}")
     print(
         f"started   {status['started']}"
         + (f", finished {status['finished']}" if "finished" in status else "")
     )
-    print(
-        f"code      emotion {status['version']}, commit {status['commit']}{' with local changes' if status['dirty'] else ''}"
-    )
+    changed = " with local changes" if status["dirty"] else ""
+    print(f"code      emotion {status['version']}, commit {status['commit'] or 'unknown'}{changed}")
     if status.get("message"):
         print(f"message   {status['message']}")
     if folder.file("metrics.json").is_file():
         for part in ("val", "test"):
             if part in folder.metrics:
                 scores = folder.metrics[part]
-                print(
-                    f"{part:<9} accuracy {scores['accuracy']:.4f}, balanced accuracy {scores['balanced_accuracy']:.4f}, "
-                    f"macro F1 {scores['f1_macro']:.4f}"
-                )
+                print(f"{part:<9} " + ", ".join(f"{name} {scores[name]:.4f}" for name in SHOWN))
     print("\n" + yaml.safe_dump(folder.config, sort_keys=False, allow_unicode=True).rstrip())
 
 

@@ -31,6 +31,11 @@ class ExpressionClassifier(pl.LightningModule):
             GPU each look makes the host wait.
     """
 
+    _loss_sum: Tensor
+    _correct: Tensor
+    _seen: Tensor
+    _first_bad: Tensor
+
     def __init__(
         self,
         config: RunConfig,
@@ -61,8 +66,15 @@ class ExpressionClassifier(pl.LightningModule):
         return self.network(self.device_module(image))
 
     def probabilities(self, image: Tensor) -> Tensor:
-        """image (N, H, W, C) uint8 → class probabilities (N, K) float32, averaged over what `evaluation.tta` names."""
-        return probabilities(self, image, self.config.evaluation.tta)
+        """image (N, H, W, C) uint8 → class probabilities (N, K) float32, averaged over what `evaluation.tta` names.
+
+        In 32-bit floats whatever the training's precision: an epoch's scores are those of its prediction table.
+        """
+        with torch.autocast(image.device.type, enabled=False):
+            p = self(image).softmax(1)
+            if self.config.evaluation.tta == "flip":
+                p = (p + self(image.flip(2)).softmax(1)) / 2
+        return p
 
     def configure_optimizers(self) -> Any:
         config, trainer = self.config, self.trainer
@@ -106,6 +118,11 @@ class ExpressionClassifier(pl.LightningModule):
     def on_train_epoch_end(self) -> None:
         self._stop_on_nan()
 
+    @property
+    def images_seen(self) -> int:
+        """Training images of this epoch so far."""
+        return int(self._seen)
+
     def training_totals(self) -> dict[str, float]:
         """Mean loss and accuracy of the epoch's training batches, as they were when they were trained on."""
         seen = max(float(self._seen), 1.0)
@@ -129,14 +146,6 @@ class ExpressionClassifier(pl.LightningModule):
             f"the loss is no longer a number, first in batch {batch} of epoch {self.current_epoch}, with the images "
             f"{', '.join(ids)}. A smaller optimizer.lr, trainer.gradient_clip=1 or trainer.precision=fp32 may help."
         )
-
-
-def probabilities(classifier: ExpressionClassifier, image: Tensor, tta: str) -> Tensor:
-    """image (N, H, W, C) uint8 → class probabilities (N, K) float32."""
-    p = classifier(image).float().softmax(1)
-    if tta == "flip":
-        p = (p + classifier(image.flip(2)).float().softmax(1)) / 2
-    return p
 
 
 class _LogLoss(MeanMetric):
@@ -163,8 +172,9 @@ class BalancedAccuracy(MulticlassAccuracy):
     """Mean recall over the classes that occur, as scikit-learn's `balanced_accuracy_score` (= UAR)."""
 
     def compute(self) -> Tensor:
-        occurs = (self.tp + self.fn) > 0
-        return super().compute()[occurs].mean()
+        assert isinstance(self.tp, Tensor)  # lists only where average is "samples"
+        assert isinstance(self.fn, Tensor)
+        return super().compute()[self.tp + self.fn > 0].mean()
 
 
 class MacroF1(MulticlassF1Score):

@@ -23,6 +23,7 @@ class DevicePreprocess(nn.Module):
 
     scale: Tensor
     shift: Tensor
+    luma: Tensor
 
     def __init__(self, channels: int, size_px: int, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()

@@ -55,11 +55,12 @@ def input_size(config: ModelConfig, store_size_px: int) -> int:
     if known.get("min_input_size"):
         return max(store_size_px, known["min_input_size"][-1])
     with torch.device("meta"):  # shapes without arithmetic
-        arguments = {**config.args, "in_chans": input_channels(config)}
+        arguments: dict[str, Any] = {**config.args, "in_chans": input_channels(config)}
         for size_px in (store_size_px, *(edge for edge in _EDGES if edge > store_size_px)):
-            fixed = {"img_size": size_px} if known.get("fixed_input_size") else {}
+            if known.get("fixed_input_size"):
+                arguments["img_size"] = size_px
             try:
-                backbone = timm.create_model(config.name, num_classes=0, **arguments, **fixed)
+                backbone = timm.create_model(config.name, num_classes=0, **arguments)
                 _feature_count(backbone, arguments["in_chans"], size_px)
             except (RuntimeError, ValueError, AssertionError):
                 continue

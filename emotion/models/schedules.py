@@ -1,7 +1,8 @@
-"""Learning-rate schedules. All but plateau are functions of the optimizer step alone, as a factor of each group's lr."""
+"""Learning-rate schedules: a factor of each group's lr, and for all but plateau a function of the step alone."""
 
 import math
 from collections.abc import Callable
+from typing import Literal
 
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
@@ -14,7 +15,7 @@ from emotion.schema import (
     PlateauSchedule,
 )
 
-Scheduler = LambdaLR | ReduceLROnPlateau
+Mode = Literal["min", "max"]
 
 
 def _cosine(start: float, end: float, progress: float) -> float:
@@ -25,11 +26,11 @@ def _by_step(optimizer: Optimizer, factor: Callable[[int], float]) -> LambdaLR:
     return LambdaLR(optimizer, factor)
 
 
-def constant(config: ConstantSchedule, optimizer: Optimizer, steps: int, epochs: int, mode: str) -> LambdaLR:
+def constant(config: ConstantSchedule, optimizer: Optimizer, steps: int, epochs: int, mode: Mode) -> LambdaLR:
     return _by_step(optimizer, lambda step: 1.0)
 
 
-def cosine(config: CosineSchedule, optimizer: Optimizer, steps: int, epochs: int, mode: str) -> LambdaLR:
+def cosine(config: CosineSchedule, optimizer: Optimizer, steps: int, epochs: int, mode: Mode) -> LambdaLR:
     """Linear warm-up from 1 % of lr, then half a cosine to `final` (Loshchilov & Hutter 2017, eq. 5)."""
     warmup = min(config.warmup_epochs / epochs, 1.0) * steps
 
@@ -41,7 +42,7 @@ def cosine(config: CosineSchedule, optimizer: Optimizer, steps: int, epochs: int
     return _by_step(optimizer, factor)
 
 
-def one_cycle(config: OneCycleSchedule, optimizer: Optimizer, steps: int, epochs: int, mode: str) -> LambdaLR:
+def one_cycle(config: OneCycleSchedule, optimizer: Optimizer, steps: int, epochs: int, mode: Mode) -> LambdaLR:
     """Half a cosine up, half a cosine down (Smith & Topin 2018)."""
     top = max(config.rise * steps, 1)
 
@@ -54,14 +55,14 @@ def one_cycle(config: OneCycleSchedule, optimizer: Optimizer, steps: int, epochs
 
 
 def plateau(
-    config: PlateauSchedule, optimizer: Optimizer, steps: int, epochs: int, mode: str
+    config: PlateauSchedule, optimizer: Optimizer, steps: int, epochs: int, mode: Mode
 ) -> ReduceLROnPlateau:
     """lr × factor after `patience` epochs without a better monitored metric; `mode` is "max" or "min"."""
     return ReduceLROnPlateau(optimizer, mode=mode, factor=config.factor, patience=config.patience)
 
 
 def inverse_time(
-    config: InverseTimeSchedule, optimizer: Optimizer, steps: int, epochs: int, mode: str
+    config: InverseTimeSchedule, optimizer: Optimizer, steps: int, epochs: int, mode: Mode
 ) -> LambdaLR:
     """lr / (1 + decay · step), Keras' `InverseTimeDecay`, as in study B."""
     return _by_step(optimizer, lambda step: 1 / (1 + config.decay * step))

@@ -1,0 +1,14 @@
+"""`emotion report RUN…`"""
+
+from pathlib import Path
+
+from emotion.reporting.report import write_report
+from emotion.runs import RunFolder
+from emotion.training.pictures import PicturesOfRuns
+
+
+def report(paths: list[Path], out: Path | None) -> None:
+    """Write the report and print where it lies. Without the data it has no pictures, and says so."""
+    runs = [RunFolder.open(path) for path in paths]
+    target = out or (runs[0].file("report.html") if len(runs) == 1 else Path("report.html"))
+    print(write_report(runs, target.absolute(), PicturesOfRuns()))

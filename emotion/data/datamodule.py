@@ -1,0 +1,151 @@
+"""Batches for Lightning from a prepared store."""
+
+import itertools
+import sys
+from typing import Any
+
+import numpy as np
+import torch
+from pytorch_lightning import LightningDataModule
+from torch.utils.data import DataLoader, Dataset
+
+from emotion.data import augment as augmentation
+from emotion.data import sampling as filling
+from emotion.data.sampling import ConsecutiveBatches, Draw, EpochBatches
+from emotion.data.splits import Split
+from emotion.data.store import Store
+from emotion.registry import Named
+
+Batch = dict[str, torch.Tensor]
+
+# In a job of a sweep the default is the fork server, whose workers would import everything again.
+_CONTEXT = "fork" if sys.platform == "linux" else None
+
+
+class ExpressionDataModule(LightningDataModule):
+    """Training batches as `sampling` and `augment` make them, evaluation batches unchanged in store order.
+
+    A batch is a dict of `image` (N, H, W, C) uint8, `label` (N,) int64 and `index` (N,) int64, the row in the
+    store. Training batches are a function of (seed, epoch): worker processes, their number and interruptions
+    don't change them.
+
+    Args:
+        store: the prepared data.
+        split: its parts.
+        batch_size: images a training batch (and rank).
+        sampling: the configuration's section: how a training epoch is filled.
+        augment: the configuration's section: how training images are changed.
+        seed: of order and augmentation.
+        workers: processes that augment; where there is nothing to augment, none are started, because fetching
+            takes less time than handing a batch from process to process.
+        eval_batch_size: images an evaluation batch; None: twice `batch_size`.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        split: Split,
+        *,
+        batch_size: int,
+        sampling: Named,
+        augment: Named,
+        seed: int,
+        workers: int,
+        eval_batch_size: int | None = None,
+    ) -> None:
+        super().__init__()
+        self.store = store
+        self.split = split
+        self.batch_size = batch_size
+        self.eval_batch_size = 2 * batch_size if eval_batch_size is None else eval_batch_size
+        self.sampling = filling.build(sampling)
+        self.augment = augmentation.build(augment)
+        self.seed = seed
+        self.workers = workers
+
+    def train_dataloader(self) -> DataLoader[Batch]:
+        return self._loader(self._training_batches(), self.augment)
+
+    def val_dataloader(self) -> DataLoader[Batch]:
+        return self._evaluation("val")
+
+    def test_dataloader(self) -> DataLoader[Batch]:
+        return self._evaluation("test")
+
+    def evaluation_dataloader(self, part: str) -> DataLoader[Batch]:
+        """The images of "train", "val" or "test" in store order, unchanged."""
+        return self._evaluation(part)
+
+    def batch_ids(self, epoch: int, batch: int) -> list[str]:
+        """The sample ids of one training batch of this rank, for whoever asks what went wrong in it."""
+        batches = self._training_batches()
+        batches.set_epoch(epoch)
+        draws = next(itertools.islice(batches, batch, None))
+        ids: list[str] = self.store.frame["id"].gather([row for row, _, _ in draws]).to_list()
+        return ids
+
+    def class_counts(self, part: str) -> np.ndarray:
+        """Images of each class in a part, (K,) int64."""
+        labels = self.store.labels[self.split.part(part)]
+        return np.bincount(labels, minlength=len(self.store.classes)).astype(np.int64)
+
+    def _training_batches(self) -> EpochBatches:
+        rows = self.split.train
+        return EpochBatches(
+            rows,
+            self.store.labels[rows],
+            self.sampling,
+            batch_size=self.batch_size,
+            seed=self.seed,
+            rank=self.trainer.global_rank if self.trainer else 0,
+            world_size=self.trainer.world_size if self.trainer else 1,
+        )
+
+    def _evaluation(self, part: str) -> DataLoader[Batch]:
+        return self._loader(ConsecutiveBatches(self.split.part(part), self.eval_batch_size), None)
+
+    def _loader(
+        self, batches: EpochBatches | ConsecutiveBatches, augment: augmentation.Augmenter | None
+    ) -> DataLoader[Batch]:
+        workers = self.workers if augment is not None else 0
+        return DataLoader(
+            _Images(self.store, augment, self.seed),
+            batch_sampler=batches,
+            num_workers=workers,
+            persistent_workers=workers > 0,
+            multiprocessing_context=_CONTEXT if workers else None,
+            collate_fn=_as_it_is,
+            pin_memory=torch.cuda.is_available(),
+        )
+
+
+class _Images(Dataset[Any]):
+    """Whole batches from the store."""
+
+    def __init__(self, store: Store, augment: augmentation.Augmenter | None, seed: int) -> None:
+        self.store = store
+        self.augment = augment
+        self.seed = seed
+        self.keys = store.keys if augment is not None else None
+
+    def __len__(self) -> int:
+        return len(self.store)
+
+    def __getitem__(self, draw: Draw) -> Batch:
+        return self.__getitems__([draw])
+
+    def __getitems__(self, draws: list[Draw]) -> Batch:
+        rows = np.array([row for row, _, _ in draws], np.int64)
+        images = self.store.images[rows]
+        if self.augment is not None and self.keys is not None:
+            for position, (row, draw, epoch) in enumerate(draws):
+                images[position] = self.augment(images[position], self.seed, epoch, int(self.keys[row]), draw)
+        return {
+            "image": torch.from_numpy(np.asarray(images)),
+            "label": torch.from_numpy(self.store.labels[rows]),
+            "index": torch.from_numpy(rows),
+        }
+
+
+def _as_it_is(batch: Any) -> Any:
+    return batch

@@ -1,0 +1,52 @@
+"""Drawn faces as a data set: nothing on disk, everything from the options."""
+
+import difflib
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from emotion.data.drawn import REVISION, DrawnFaces
+from emotion.data.table import SampleTable
+from emotion.errors import ConfigError
+
+NATURAL_SIZE_PX = 48  # the default of the option size_px
+CHANNELS = 3
+
+
+def signature(root: Path | None = None, **options: Any) -> str:
+    """Names what `read` would make: the generator's revision and all options, those at their defaults too."""
+    values = asdict(_faces(options)).items()
+    return "-".join([f"drawn-{REVISION}", *(f"{name}={value}" for name, value in values)])
+
+
+def read(root: Path | None = None, **options: Any) -> SampleTable:
+    """The table of a set of drawn faces; the group is the person, the split is left to the caller.
+
+    Args:
+        root: Not used: there is nothing to read from.
+        **options: Fields of `DrawnFaces`.
+
+    Raises:
+        ConfigError: an option doesn't exist or its value is out of range.
+    """
+    faces = _faces(options)
+    frame = faces.frame()
+    wrong = int(np.count_nonzero(frame["label"].to_numpy() != faces.true_labels()))
+    notes = ["The faces are drawn, not photographed."]
+    if wrong:
+        notes.append(
+            f"{wrong:,} of {faces.count:,} labels are wrong on purpose (label_noise={faces.label_noise})."
+        )
+    return SampleTable("drawn", faces.class_names, frame, faces, notes=tuple(notes))
+
+
+def _faces(options: dict[str, Any]) -> DrawnFaces:
+    known = [field.name for field in fields(DrawnFaces)]
+    for name in options:
+        if name not in known:
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"; the nearest known one is {near[0]}" if near else ""
+            raise ConfigError(f"drawn faces have the options {', '.join(known)}; found {name!r}{hint}.")
+    return DrawnFaces(**options)

@@ -1,0 +1,72 @@
+"""What is known of FER2013 in all its forms: classes, parts and published counts."""
+
+import polars as pl
+
+from emotion.errors import DataError
+from emotion.labels import canonical
+
+# The csv's codes 0 to 6.
+CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+USAGE = {"training": "train", "publictest": "val", "privatetest": "test"}
+
+# Images a class in CLASSES' order, as published (Goodfellow et al. 2013) and as counted on the files.
+COUNTS = {
+    "train": (3995, 436, 4097, 7215, 4830, 3171, 4965),
+    "val": (467, 56, 496, 895, 653, 415, 607),
+    "test": (491, 55, 528, 879, 594, 416, 626),
+}
+TOTALS = {split: sum(counts) for split, counts in COUNTS.items()}
+
+# (train, val, test) of copies in which images were moved between the parts.
+_RESPLITS = {
+    (28_821, 7_066, 0): "the 28,821 / 7,066 re-split of Kaggle's face-expression-recognition-dataset",
+    (28_821, 0, 7_066): "the 28,821 / 7,066 re-split of Kaggle's face-expression-recognition-dataset",
+    (28_709, 0, 7_178): "train and both official tests pooled",
+    (28_709, 7_178, 0): "train and both official tests pooled",
+    (28_709, 3_589, 0): "train and one of the two official tests",
+    (28_709, 0, 3_589): "train and one of the two official tests",
+    (28_709, 0, 0): "the competition's train part alone",
+}
+
+
+def class_of(name: str) -> int | None:
+    """The code of a class by its name, None where FER2013 has no such class."""
+    try:
+        expression = canonical(name)
+    except DataError:
+        return None
+    return CLASSES.index(expression) if expression in CLASSES else None
+
+
+def describe_parts(frame: pl.DataFrame, named: bool, rejected: int) -> tuple[list[str], bool]:
+    """What to tell about a table's parts, and whether they are the official ones.
+
+    Args:
+        frame: columns label and split.
+        named: whether the parts were taken from the official names Training, PublicTest and PrivateTest.
+        rejected: number of rows left out, which may explain missing ones.
+    """
+    counted = frame.group_by("split", "label").len()
+    counts = {(split, label): n for split, label, n in counted.iter_rows()}
+    totals = tuple(sum(n for (part, _), n in counts.items() if part == split) for split in COUNTS)
+    exceeding = any(n > COUNTS[split][label] for (split, label), n in counts.items() if split in COUNTS)
+    found = " / ".join(f"{n:,}" for n in totals)
+    if frame["split"].null_count():
+        resplit = _RESPLITS.get((frame.height, 0, 0))
+        what = f"{frame.height:,} images" + (f" ({resplit})" if resplit else "")
+        return [
+            f"not the official split: this form of FER2013 names no parts; {what} are split by us."
+        ], False
+    if not named or exceeding:
+        resplit = _RESPLITS.get(totals, "an unknown re-split")
+        return [
+            f"not the official split: train / val / test {found} is {resplit}; official are 28,709 / 3,589 / "
+            "3,589. Scores on it can't be compared with published ones."
+        ], False
+    if totals != tuple(TOTALS.values()):
+        left_out = f" ({rejected:,} rows were rejected)" if rejected else ""
+        return [
+            f"incomplete: found {found} images in the official parts, 28,709 / 3,589 / 3,589 were published"
+            f"{left_out}."
+        ], True
+    return [], True

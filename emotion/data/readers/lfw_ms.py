@@ -1,0 +1,178 @@
+"""LFW-MS: pictures of public people labelled by a machine (`data/legend.csv` and `images/`)."""
+
+import re
+from pathlib import Path
+from typing import Literal
+
+import polars as pl
+
+from emotion.data.images import ImageFiles
+from emotion.data.layout import existing_root, find_below, listing, tree_digest
+from emotion.data.table import SampleTable, rejections
+from emotion.errors import DataError
+from emotion.labels import EXPRESSIONS, canonical
+
+NATURAL_SIZE_PX = 96
+CHANNELS = 3
+_REVISION = "1"
+
+CLASSES = EXPRESSIONS
+_EXPECTED = "an LFW-MS download: data/legend.csv (user.id,image,emotion) and images/*.jpg"
+_PERSON = re.compile(r"(.+?)_\d+\w?$")
+_STUDY = r"_\d{4}\.jpg$"
+_COLUMNS = ("image", "emotion")
+_MAX_BAD_SHARE = 0.05
+
+Rejection = tuple[str, str, str]
+
+
+def signature(root: Path | None, part: Literal["study", "all"] = "study") -> str:
+    """A cheap digest of what `read` would read."""
+    place, legend = _locate(root)
+    return f"lfw_ms-{_REVISION}-{part}-{tree_digest(legend, place / 'images')}"
+
+
+def read(root: Path | None, part: Literal["study", "all"] = "study") -> SampleTable:
+    """The table of an LFW-MS download; the group is the person.
+
+    Args:
+        root: the download's folder, or one that holds it.
+        part: `study` the images named First_Last_0001.jpg, which come from LFW; `all` the whole legend,
+            with the film stills of another source that hold most of the disgust.
+
+    Raises:
+        DataError: nothing there is LFW-MS, or more than a twentieth of its rows is broken.
+    """
+    place, legend = _locate(root)
+    rows = _rows(legend)
+    on_disk = {path.name for path in (place / "images").iterdir()}
+    notes: list[str] = []
+    unlisted = len(on_disk - set(rows["image"]))
+    if unlisted:
+        notes.append(f"{unlisted:,} images in the folder are not in the legend.")
+    if part == "study":
+        left_out = rows.filter(~pl.col("image").str.contains(_STUDY)).height
+        rows = rows.filter(pl.col("image").str.contains(_STUDY))
+        notes.append(
+            f"study part: {left_out:,} rows of the legend that are not named First_Last_0001.jpg are left "
+            "out."
+        )
+    listings, repeated = _one_row_an_image(rows)
+    rows, broken = _valid(listings, on_disk)
+    if len(broken) > _MAX_BAD_SHARE * listings.height:
+        raise DataError(
+            f"expected LFW-MS in {place}, found {len(broken):,} of {listings.height:,} listings broken; "
+            f"the first: {broken[0][0]}: {broken[0][2]}. Unpack the download again."
+        )
+    if part == "all":
+        notes.append(
+            "source confounds class: the images that are not from LFW are film stills with nearly all of "
+            "the disgust."
+        )
+    return SampleTable(
+        name="lfw_ms",
+        classes=CLASSES,
+        frame=rows.select("id", "label", "split", "group"),
+        source=ImageFiles(place / "images", rows["id"].to_list(), CHANNELS),
+        rejected=rejections([*repeated, *broken]),
+        notes=("the labels are a machine's, not people's.", _majority(rows), *notes),
+    )
+
+
+def _locate(root: Path | None) -> tuple[Path, Path]:
+    """The download's folder and its legend."""
+    path = existing_root(root, _EXPECTED)
+    if path.is_file():
+        raise DataError(f"expected {_EXPECTED}; {path} is a file. If it is an archive, unpack it first.")
+    found = find_below(path, lambda folder: _legend(folder).is_file() and (folder / "images").is_dir())
+    if len(found) != 1:
+        what = f"holds {listing(path)}" if not found else f"has several: {', '.join(map(str, found))}"
+        raise DataError(
+            f"expected {_EXPECTED}; {path} {what}. Point data.root at the unpacked repository "
+            "https://github.com/muxspace/facial_expressions."
+        )
+    return found[0], _legend(found[0])
+
+
+def _legend(folder: Path) -> Path:
+    inner = folder / "data" / "legend.csv"
+    return inner if inner.is_file() else folder / "legend.csv"
+
+
+def _rows(legend: Path) -> pl.DataFrame:
+    """The legend's rows as text: row (from 1), image, emotion."""
+    try:
+        frame = pl.read_csv(legend, infer_schema=False, encoding="utf8-lossy", truncate_ragged_lines=True)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise DataError(f"the legend {legend} can't be read: {error}. Unpack the download again.") from error
+    frame = frame.rename({name: name.strip().lower() for name in frame.columns})
+    missing = [name for name in _COLUMNS if name not in frame.columns]
+    if missing:
+        raise DataError(
+            f"expected the columns user.id, image and emotion in {legend}; found {', '.join(frame.columns)}."
+        )
+    return frame.select(pl.col(_COLUMNS).fill_null("").str.strip_chars()).with_row_index("row", offset=1)
+
+
+def _one_row_an_image(rows: pl.DataFrame) -> tuple[pl.DataFrame, list[Rejection]]:
+    """Each image once: a second listing is left out, an image listed with two labels altogether."""
+    rejected: list[Rejection] = []
+    rows = rows.with_columns(emotion=pl.col("emotion").str.to_lowercase())
+    rows = rows.with_columns(
+        labels=pl.col("emotion").n_unique().over("image"), listing=pl.int_range(pl.len()).over("image")
+    )
+    for row in rows.filter(pl.col("labels") > 1).iter_rows(named=True):
+        rejected.append(
+            (
+                row["image"],
+                "contradictory labels",
+                f"row {row['row']}: {row['emotion']}, one of several labels",
+            )
+        )
+    for row in rows.filter((pl.col("labels") == 1) & (pl.col("listing") > 0)).iter_rows(named=True):
+        rejected.append(
+            (row["image"], "listed twice", f"row {row['row']}: listed before with the same label")
+        )
+    return rows.filter((pl.col("labels") == 1) & (pl.col("listing") == 0)), rejected
+
+
+def _valid(rows: pl.DataFrame, on_disk: set[str]) -> tuple[pl.DataFrame, list[Rejection]]:
+    """The rows whose image is there and whose label is known, as id, label, split, group."""
+    rejected: list[Rejection] = []
+    kept = []
+    for row, image, emotion in rows.select("row", *_COLUMNS).iter_rows():
+        label = _label(emotion)
+        if label is None:
+            rejected.append((image, "unknown label", f"row {row}: emotion is {emotion!r}"))
+        elif "/" in image or "\\" in image:
+            rejected.append((image, "path leaves the data root", f"row {row}: expected a file name"))
+        elif image not in on_disk:
+            rejected.append((image, "missing file", f"row {row}: not in images/"))
+        else:
+            kept.append((image, label, None, _person(image)))
+    schema = {"id": pl.String, "label": pl.Int64, "split": pl.String, "group": pl.String}
+    return pl.DataFrame(kept, schema=schema, orient="row"), rejected
+
+
+def _label(emotion: str) -> int | None:
+    try:
+        return CLASSES.index(canonical(emotion))
+    except DataError:
+        return None
+
+
+def _person(image: str) -> str:
+    stem = image.rpartition(".")[0]
+    match = _PERSON.match(stem)
+    return match.group(1) if match else stem
+
+
+def _majority(rows: pl.DataFrame) -> str:
+    """Which two classes hold most of the images."""
+    counts = rows["label"].value_counts(sort=True)
+    share = counts["count"].head(2).sum() / max(rows.height, 1)
+    names = " and ".join(CLASSES[label] for label in counts["label"].head(2))
+    return (
+        f"two classes ({names}) hold {share:.0%} of the images: "
+        "look at balanced accuracy and each class's F1."
+    )

@@ -1,0 +1,189 @@
+"""Which training images an epoch shows, in which order and how often."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from emotion.registry import Named, builder
+
+_PURPOSE = 10  # keeps these random streams apart from those of the splits
+
+
+class Sampling(Protocol):
+    """A way to fill an epoch."""
+
+    def plan(self, labels: np.ndarray, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """What an epoch shows, in order.
+
+        Args:
+            labels: (N,) int64 of the training part.
+            seed: the run's.
+            epoch: from 0.
+
+        Returns:
+            Positions in `labels` (M,) int64, and draws (M,) int64: how often the epoch has drawn the position
+            already, so that each draw of an image can be augmented differently.
+        """
+        ...
+
+    def size(self, labels: np.ndarray) -> int:
+        """M, the same in every epoch."""
+        ...
+
+
+@dataclass(frozen=True)
+class Natural:
+    """Every image once."""
+
+    def plan(self, labels: np.ndarray, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        return _rng(seed, epoch).permutation(len(labels)), np.zeros(len(labels), np.int64)
+
+    def size(self, labels: np.ndarray) -> int:
+        return len(labels)
+
+
+@dataclass(frozen=True)
+class Undersample:
+    """As many images of each class as the rarest one has, others in each epoch."""
+
+    def plan(self, labels: np.ndarray, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        return _equal_shares(labels, int(_present(labels).min()), _rng(seed, epoch))
+
+    def size(self, labels: np.ndarray) -> int:
+        present = _present(labels)
+        return int(present.min()) * len(present)
+
+
+@dataclass(frozen=True)
+class Balanced:
+    """As many draws of each class as the commonest one has images: every image is drawn, the rare ones often.
+
+    Within a class the images are drawn equally often, give or take one.
+    """
+
+    def plan(self, labels: np.ndarray, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        return _equal_shares(labels, int(_present(labels).max()), _rng(seed, epoch))
+
+    def size(self, labels: np.ndarray) -> int:
+        present = _present(labels)
+        return int(present.max()) * len(present)
+
+
+def build(section: Named) -> Sampling:
+    """The sampling of a configuration's section `sampling`."""
+    sampling: Sampling = builder("sampling", section.name)(**section.model_dump(exclude={"name"}))
+    return sampling
+
+
+def _rng(seed: int, epoch: int) -> np.random.Generator:
+    return np.random.default_rng((seed, _PURPOSE, epoch))
+
+
+def _present(labels: np.ndarray) -> np.ndarray:
+    """Images of each class that has any."""
+    counts = np.bincount(labels)
+    return counts[counts > 0]
+
+
+def _equal_shares(labels: np.ndarray, share: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """`share` draws of every class, in random order."""
+    positions, draws = [], []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        rounds, rest = divmod(share, len(rows))
+        positions += [np.tile(rows, rounds), rng.permutation(rows)[:rest]]
+        draws += [np.repeat(np.arange(rounds), len(rows)), np.full(rest, rounds)]
+    order = rng.permutation(share * len(np.unique(labels)))
+    return np.concatenate(positions)[order], np.concatenate(draws)[order]
+
+
+Draw = tuple[int, int, int]
+
+
+class EpochBatches:
+    """A batch sampler for torch: lists of (row, draw, epoch), the same for any number of workers.
+
+    With several ranks each gets every world_size-th draw; the epoch is filled up with further draws of its
+    first images until the ranks have equally many.
+
+    Args:
+        rows: (N,) int64, the store's rows of the training part.
+        labels: (N,) int64, their labels.
+        sampling: how an epoch is filled.
+        batch_size: draws a batch and rank.
+        seed: the run's.
+        drop_last: leave out a last batch that isn't full. A last batch of one image is always left out
+            where there are others: batch normalisation can't train on it.
+        rank: this process among `world_size`.
+        world_size: number of processes.
+    """
+
+    def __init__(
+        self,
+        rows: np.ndarray,
+        labels: np.ndarray,
+        sampling: Sampling,
+        *,
+        batch_size: int,
+        seed: int,
+        drop_last: bool = False,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self.rows = rows
+        self.labels = labels
+        self.sampling = sampling
+        self.batch_size = batch_size
+        self.seed = seed
+        self.drop_last = drop_last
+        self.rank = rank
+        self.world_size = world_size
+        self.epoch = 0
+
+    @property
+    def sampler(self) -> "EpochBatches":
+        """Itself: Lightning calls `set_epoch` of a batch sampler's `sampler` at the start of each epoch."""
+        return self
+
+    def set_epoch(self, epoch: int) -> None:
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        draws = -(-self.sampling.size(self.labels) // self.world_size)
+        full, rest = divmod(draws, self.batch_size)
+        return full + int(rest > 0 and not self._dropped(full, rest))
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        epoch = self.epoch
+        positions, draws = self.sampling.plan(self.labels, self.seed, epoch)
+        missing = -len(positions) % self.world_size
+        if missing:
+            extra = np.resize(positions, missing)
+            # Beyond any draw number of the plan, and different where the few images are repeated themselves.
+            further = draws.max() + 1 + np.arange(missing)
+            positions, draws = np.concatenate([positions, extra]), np.concatenate([draws, further])
+        rows = self.rows[positions[self.rank :: self.world_size]].tolist()
+        mine = draws[self.rank :: self.world_size].tolist()
+        for batch in range(len(self)):
+            part = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
+            yield [(row, draw, epoch) for row, draw in zip(rows[part], mine[part], strict=True)]
+
+    def _dropped(self, full: int, rest: int) -> bool:
+        return full > 0 and (self.drop_last or rest == 1)
+
+
+class ConsecutiveBatches:
+    """A batch sampler that goes through rows once, in order: lists of (row, 0, 0)."""
+
+    def __init__(self, rows: np.ndarray, batch_size: int) -> None:
+        self.rows = rows
+        self.batch_size = batch_size
+
+    def __len__(self) -> int:
+        return -(-len(self.rows) // self.batch_size)
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        for start in range(0, len(self.rows), self.batch_size):
+            yield [(row, 0, 0) for row in self.rows[start : start + self.batch_size].tolist()]

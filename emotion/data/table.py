@@ -1,0 +1,102 @@
+"""The sample table: what a reader makes of a data set on disk, and all that the store is prepared from."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+import polars as pl
+
+from emotion.errors import DataError
+
+SPLITS = ("train", "val", "test")
+REQUIRED = {"id": pl.String, "label": pl.Int64, "split": pl.String, "group": pl.String}
+OPTIONAL = ("x", "y", "width", "height")
+REJECTED = {"id": pl.String, "reason": pl.String, "detail": pl.String}
+
+
+class Source(Protocol):
+    """Where a table's images come from. Picklable, and safe to call from several threads."""
+
+    def read(self, index: int) -> np.ndarray:
+        """The image of the table's row `index`: uint8, (H, W) grey or (H, W, 3) RGB.
+
+        Raises:
+            DataError: the image is missing or can't be decoded; the text says why.
+        """
+        ...
+
+
+def rejections(rows: Iterable[tuple[str, str, str]] = ()) -> pl.DataFrame:
+    """A table of rejected rows (id, reason, detail); the reason is a short phrase that can be counted."""
+    return pl.DataFrame(list(rows), schema=REJECTED, orient="row")
+
+
+@dataclass(frozen=True)
+class SampleTable:
+    """Every sample of a data set, its label and where it belongs; nothing has been decoded yet.
+
+    Attributes:
+        name: the data set's name, as configurations spell it.
+        classes: canonical expression names in the set's native code order.
+        frame: one row a sample. `id` (unique, independent of where the root is), `label` (index into
+            `classes`), `split` ("train", "val", "test", or null in every row), `group` (person, source
+            image or sequence; may be null), and optionally a face box `x`, `y`, `width`, `height` in pixels
+            of the source image.
+        source: reads the image that belongs to a row of `frame`.
+        rejected: rows that were left out: id, reason, detail.
+        notes: sentences that whoever reads a result from this data must know.
+        official: whether `split` is the split that the data set was published with.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    frame: pl.DataFrame
+    source: Source
+    rejected: pl.DataFrame = field(default_factory=rejections)
+    notes: tuple[str, ...] = ()
+    official: bool = False
+
+    def __post_init__(self) -> None:
+        problem = self._problem()
+        if problem:
+            raise DataError(f"the sample table of {self.name!r} is not usable: {problem}.")
+
+    def __len__(self) -> int:
+        return self.frame.height
+
+    def _problem(self) -> str | None:
+        frame = self.frame
+        missing = [name for name in REQUIRED if name not in frame.columns]
+        if missing:
+            return f"expected the columns {', '.join(REQUIRED)}; missing: {', '.join(missing)}"
+        wrong = [name for name, dtype in REQUIRED.items() if frame.schema[name] != dtype]
+        if wrong:
+            found = ", ".join(f"{name} {frame.schema[name]}, expected {REQUIRED[name]}" for name in wrong)
+            return f"columns of another type: {found}"
+        boxes = [name for name in OPTIONAL if name in frame.columns]
+        if boxes and len(boxes) < len(OPTIONAL):
+            return f"a face box needs x, y, width and height; found only {', '.join(boxes)}"
+        if not self.classes or len(set(self.classes)) < len(self.classes):
+            return f"class names must be given once each; found {self.classes}"
+        if frame.height == 0:
+            return "it has no samples" + self._rejected_summary()
+        if frame["id"].null_count() or frame["id"].n_unique() < frame.height:
+            twice = frame["id"].filter(frame["id"].is_duplicated()).head(3).to_list()
+            return f"ids must be unique and not null; found more than once: {twice}"
+        labels = frame["label"]
+        if labels.null_count() or not labels.is_between(0, len(self.classes) - 1).all():
+            return f"labels must lie in 0…{len(self.classes) - 1}; found {labels.min()!r}…{labels.max()!r}"
+        nulls = frame["split"].null_count()
+        if nulls not in (0, frame.height):
+            return f"a split must be given for all samples or for none; {nulls} of {frame.height} have none"
+        unknown = set(frame["split"].drop_nulls().unique().to_list()) - set(SPLITS)
+        if unknown:
+            return f"splits are {', '.join(SPLITS)}; found {', '.join(sorted(unknown))}"
+        if self.rejected.schema != pl.Schema(REJECTED):
+            return f"rejected rows have the columns {', '.join(REJECTED)}; found {self.rejected.schema}"
+        return None
+
+    def _rejected_summary(self) -> str:
+        counts = self.rejected["reason"].value_counts(sort=True)
+        return "".join(f"; {n} rows rejected: {reason}" for reason, n in counts.iter_rows())

@@ -1,0 +1,1 @@
+"""Every number about a run, computed from its prediction tables and from nothing else."""

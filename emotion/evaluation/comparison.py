@@ -1,0 +1,536 @@
+"""Which differences between runs are real.
+
+Runs are compared on the very same images. Two accuracies are judged by McNemar's exact test; other metrics, and
+images in groups, by a paired bootstrap; folds by Nadeau and Bengio's corrected t-test. Of many pairs some differ
+by chance, so compared pairs get Holm's correction.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from statistics import NormalDist
+
+import numpy as np
+import polars as pl
+
+from emotion.errors import DataError
+from emotion.evaluation.folds import scores
+from emotion.evaluation.intervals import RESAMPLES, Units, bootstrap, estimate, units_of
+from emotion.evaluation.metrics import LOWER_IS_BETTER, Evaluator
+from emotion.evaluation.predictions import Predictions
+
+COMPANIONS = ("accuracy", "balanced_accuracy", "f1_macro", "log_loss")
+"""Metrics that the ranked table shows beside the one that is compared."""
+_SHARES = ("accuracy", "balanced_accuracy", "f1", "precision", "recall", "top2_accuracy")
+_NORMAL = NormalDist()
+
+
+@dataclass(frozen=True)
+class McNemar:
+    """McNemar's exact test: do two runs get equally many images right?
+
+    Attributes:
+        only_first: images that only the first run gets right.
+        only_second: images that only the second one gets right.
+        p_value: two-sided.
+    """
+
+    only_first: int
+    only_second: int
+    p_value: float
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The first run's metric minus the second's, from a paired bootstrap.
+
+    Attributes:
+        value: difference on the images themselves.
+        low: lower end of the percentile interval.
+        high: upper end.
+        error: standard error.
+        p_value: two-sided, by the normal distribution; 1 if the resamples don't vary.
+    """
+
+    value: float
+    low: float
+    high: float
+    error: float
+    p_value: float
+
+
+@dataclass(frozen=True)
+class FoldDifference:
+    """The first configuration's metric minus the second's, over folds.
+
+    Attributes:
+        value: mean difference.
+        low: lower end of the interval.
+        high: upper end.
+        p_value: two-sided, corrected for the folds' shared training images.
+        folds: how many there are.
+    """
+
+    value: float
+    low: float
+    high: float
+    p_value: float
+    folds: int
+
+
+@dataclass(frozen=True, eq=False)
+class Comparison:
+    """Runs ranked on the same images.
+
+    Attributes:
+        metric: what they are ranked by.
+        ranking: one row a run, best first: rank, run, value, low, high, letters (runs that share a letter can't
+            be told apart), and the columns of `COMPANIONS`.
+        pairs: one row a pair, the better run first: first, second, difference (first minus second), low, high,
+            p_value, p_holm, differs, test.
+        groups: the largest sets of runs that can't be told apart, best first.
+        detectable: difference that these images would show four times out of five; infinite if there is none.
+        sentence: the result in plain words.
+        notes: what a reader has to know besides.
+    """
+
+    metric: str
+    ranking: pl.DataFrame
+    pairs: pl.DataFrame
+    groups: tuple[tuple[str, ...], ...]
+    detectable: float
+    sentence: str
+    notes: tuple[str, ...]
+
+
+def compare(
+    tables: Sequence[Predictions],
+    *,
+    metric: str = "accuracy",
+    names: Sequence[str] | None = None,
+    level: float = 0.05,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Comparison:
+    """Rank runs on the same images, and say which can't be told apart.
+
+    Args:
+        tables: two or more tables of the same images.
+        metric: what to rank by.
+        names: how to call the runs; their folders' names if None.
+        level: share of false alarms among all pairs that is put up with, after Holm's correction.
+        resamples: of the bootstrap.
+        seed: of the bootstrap.
+
+    Raises:
+        DataError: fewer than two tables, different images, labels or classes, two runs of one name, or a metric
+            that is unknown or undefined on these images.
+    """
+    called = _names(tables, names)
+    tables = aligned(tables)
+    units = units_of(tables[0].labels, tables[0].groups)
+    values = [_value(table, metric) for table in tables]
+    order = sorted(range(len(tables)), key=lambda run: values[run] * (1 if _lower(metric) else -1))
+    tables, called = [tables[run] for run in order], [called[run] for run in order]
+    values = [values[run] for run in order]
+
+    differences = _differences(tables, metric, units, 1 - level, resamples, seed)
+    exact = metric == "accuracy" and not units.grouped
+    tests = {pair: mcnemar(tables[pair[0]], tables[pair[1]]) for pair in differences} if exact else {}
+    p_values = [tests[pair].p_value if exact else found.p_value for pair, found in differences.items()]
+    corrected = holm(p_values)
+    differs = {pair for pair, p in zip(differences, corrected, strict=True) if p <= level}
+    pairs = pl.DataFrame(
+        [
+            {
+                "first": called[one],
+                "second": called[other],
+                "difference": found.value,
+                "low": found.low,
+                "high": found.high,
+                "p_value": p,
+                "p_holm": p_corrected,
+                "differs": (one, other) in differs,
+                "test": "McNemar, exact" if exact else "paired bootstrap",
+            }
+            for ((one, other), found), p, p_corrected in zip(
+                differences.items(), p_values, corrected, strict=True
+            )
+        ]
+    )
+    sets = _indistinct(len(tables), differs)
+    if exact:
+        apart = [(test.only_first + test.only_second) / len(tables[0]) for test in tests.values()]
+        detectable = minimum_detectable_difference(len(tables[0]), float(np.median(apart)), level=level)
+    else:
+        error = float(np.median([found.error for found in differences.values()]))
+        detectable = (_NORMAL.inv_cdf(1 - level / 2) + _NORMAL.inv_cdf(0.8)) * error
+    return Comparison(
+        metric=metric,
+        ranking=_ranking(tables, called, metric, values, sets, level, resamples, seed),
+        pairs=pairs,
+        groups=tuple(tuple(called[run] for run in runs) for runs in sets if len(runs) > 1),
+        detectable=detectable,
+        sentence=_sentence(called, values, metric, pairs, differs, len(tables[0]), detectable, level),
+        notes=_notes(tables, called),
+    )
+
+
+def aligned(tables: Sequence[Predictions]) -> list[Predictions]:
+    """The tables with their rows in the order of the ids, after checking that they are of the same images.
+
+    Raises:
+        DataError: the classes, images, labels or groups differ.
+    """
+    if len(tables) < 2:
+        raise DataError(f"expected at least two prediction tables to compare, found {len(tables)}.")
+    first, *others = [Predictions(t.frame.sort("id"), t.classes, t.meta) for t in tables]
+    for other in others:
+        between = f"{first.meta.run} ({first.meta.part}) and {other.meta.run} ({other.meta.part})"
+        if other.classes != first.classes:
+            raise DataError(
+                f"expected one label set, found two in {between}: {', '.join(first.classes)}; and "
+                f"{', '.join(other.classes)}. Compare runs with the same labels in the same order."
+            )
+        if not other.frame["id"].equals(first.frame["id"]):
+            only_first = len(set(first.ids) - set(other.ids))
+            only_other = len(set(other.ids) - set(first.ids))
+            raise DataError(
+                f"expected the same images, found {only_first + only_other} ids that only one of {between} has "
+                f"({only_first} of {len(first)} and {only_other} of {len(other)}). Compare the same part of the "
+                "same split; folds have to be pooled first."
+            )
+        for column in ("label", "group"):
+            unequal = int((first.frame[column].ne_missing(other.frame[column])).sum())
+            if unequal:
+                raise DataError(
+                    f"expected the same {column}s, found {unequal} of {len(first)} images with another {column} in "
+                    f"{between}. The data was prepared differently: evaluate both runs on the same data again."
+                )
+    return [first, *others]
+
+
+def mcnemar(first: Predictions, second: Predictions) -> McNemar:
+    """McNemar's exact test (1947) of two runs on the same images, which have to be independent of each other.
+
+    Raises:
+        DataError: as `aligned`.
+    """
+    first, second = aligned([first, second])
+    one, other = (table.predicted == table.labels for table in (first, second))
+    only_first, only_second = int((one & ~other).sum()), int((other & ~one).sum())
+    return McNemar(only_first, only_second, _sign_test(only_first, only_second))
+
+
+def paired_difference(
+    first: Predictions,
+    second: Predictions,
+    metric: str = "accuracy",
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> Difference:
+    """The difference of a metric between two runs on the same images, drawn together, in groups if there are any.
+
+    Raises:
+        DataError: as `aligned`; or the metric is unknown, or undefined on these images.
+    """
+    tables = aligned([first, second])
+    units = units_of(tables[0].labels, tables[0].groups)
+    return _differences(tables, metric, units, confidence, resamples, seed)[0, 1]
+
+
+def corrected_t_test(
+    first: Sequence[float], second: Sequence[float], *, ratio: float, confidence: float = 0.95
+) -> FoldDifference:
+    """Nadeau and Bengio's corrected resampled t-test (2003) of two configurations' values over the same folds.
+
+    Folds share most of their training images, so their differences vary less than those of independent
+    experiments: the variance is multiplied by 1/J + ratio instead of 1/J.
+
+    Args:
+        first: the metric in each of J folds.
+        second: the other configuration's, in the same order of folds.
+        ratio: images of the part that is scored to images trained on; 1 / (J − 1) for J-fold cross-validation.
+        confidence: of the interval.
+
+    Raises:
+        DataError: fewer than two folds, unequal numbers of them, or a value that isn't finite.
+    """
+    from scipy.special import stdtr, stdtrit
+
+    one, other = np.asarray(first, float), np.asarray(second, float)
+    if one.shape != other.shape or one.ndim != 1 or len(one) < 2:
+        raise DataError(
+            f"expected values of the same two or more folds, found {one.size} and {other.size} values."
+        )
+    if not (np.isfinite(one) & np.isfinite(other)).all():
+        raise DataError(
+            f"expected a finite value in each fold, found {one.tolist()} and {other.tolist()}; a metric that a "
+            "class is missing for can be compared on the pooled table."
+        )
+    difference = one - other
+    folds, mean = len(difference), float(difference.mean())
+    error = math.sqrt((1 / folds + ratio) * float(difference.var(ddof=1)))
+    reach = float(stdtrit(folds - 1, (1 + confidence) / 2)) * error
+    p_value = 2 * float(stdtr(folds - 1, -abs(mean) / error)) if error else float(mean == 0)
+    return FoldDifference(mean, mean - reach, mean + reach, p_value, folds)
+
+
+def compare_folds(
+    first: Predictions, second: Predictions, metric: str = "accuracy", *, confidence: float = 0.95
+) -> FoldDifference:
+    """`corrected_t_test` of two pooled out-of-fold tables.
+
+    Raises:
+        DataError: as `aligned` and `corrected_t_test`; or the images aren't in the same folds.
+    """
+    one, other = aligned([first, second])
+    folds = one.frame["fold"]
+    if folds.null_count() or not folds.equals(other.frame["fold"]):
+        raise DataError(
+            f"expected each image in the same fold of {one.meta.run} and {other.meta.run}, found images without a "
+            "fold or in different ones. Pool the validation tables of two k-fold sweeps with one split seed."
+        )
+    values = [scores(table, metric) for table in (one, other)]
+    count = len(values[0])
+    return corrected_t_test(*values, ratio=1 / max(count - 1, 1), confidence=confidence)
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values corrected for being many (Holm 1979), in the order given.
+
+    >>> holm([0.01, 0.04, 0.03])
+    [0.03, 0.06, 0.06]
+
+    Raises:
+        DataError: a value is NaN or outside [0, 1].
+    """
+    values = np.asarray(p_values, float)
+    if not ((values >= 0) & (values <= 1)).all():
+        raise DataError(f"expected p-values from 0 to 1, found {values.tolist()}.")
+    order = np.argsort(values, kind="stable")
+    scaled = values[order] * np.arange(len(values), 0, -1)
+    corrected = np.empty(len(values))
+    corrected[order] = np.minimum(np.maximum.accumulate(scaled), 1)
+    return [float(value) for value in corrected]
+
+
+def minimum_detectable_difference(
+    count: int, disagreement: float, *, power: float = 0.8, level: float = 0.05
+) -> float:
+    """The smallest true difference of two accuracies that McNemar's exact test finds with this power.
+
+    Args:
+        count: images of the test set.
+        disagreement: share of the images that exactly one of the two runs gets right.
+        power: wanted chance of finding the difference.
+        level: of the test, two-sided.
+
+    Returns:
+        A difference of shares; infinite if not even a difference as large as the disagreement would be found.
+
+    Raises:
+        DataError: no image, or a disagreement outside [0, 1].
+    """
+    from scipy.stats import binom
+
+    if count < 1 or not 0 <= disagreement <= 1:
+        raise DataError(
+            f"expected images and a disagreement from 0 to 1, found {count} images and {disagreement}."
+        )
+    if not disagreement:
+        return math.inf
+    low, high = (int(end) for end in binom.interval(1 - 1e-9, count, disagreement))
+    differing = np.arange(low, high + 1)
+    chances = binom.pmf(differing, count, disagreement)
+    most = binom.ppf(
+        level / 2, differing, 0.5
+    )  # smaller counts than this one reject, and it may do so itself
+    most -= binom.cdf(most, differing, 0.5) > level / 2
+
+    def found(difference: float) -> float:
+        share = (1 + difference / disagreement) / 2
+        rejected = binom.cdf(most, differing, share) + binom.cdf(most, differing, 1 - share)
+        return float((chances * rejected).sum())
+
+    if found(disagreement) < power:
+        return math.inf
+    below, above = 0.0, disagreement
+    for _ in range(40):
+        middle = (below + above) / 2
+        below, above = (middle, above) if found(middle) < power else (below, middle)
+    return above
+
+
+def _names(tables: Sequence[Predictions], names: Sequence[str] | None) -> list[str]:
+    found = [table.meta.run for table in tables] if names is None else list(names)
+    if len(found) != len(tables) or len(set(found)) < len(found):
+        raise DataError(f"expected {len(tables)} different names for {len(tables)} runs, found {found}.")
+    return found
+
+
+def _lower(metric: str) -> bool:
+    return metric in LOWER_IS_BETTER
+
+
+def _value(table: Predictions, metric: str) -> float:
+    evaluate = Evaluator(table.labels, table.probabilities, table.classes, [metric])
+    value = float(evaluate(np.ones((len(table), 1)))[metric][0])
+    if math.isnan(value):
+        raise DataError(
+            f"expected a metric that is defined on these images, found {metric} undefined for {table.meta.run}: a "
+            "class has no image here."
+        )
+    return value
+
+
+def _differences(
+    tables: Sequence[Predictions], metric: str, units: Units, confidence: float, resamples: int, seed: int
+) -> dict[tuple[int, int], Difference]:
+    """The difference of each pair, first minus second, all from the same resamples."""
+    if units.count < 2:
+        raise DataError(
+            f"expected at least two independent images or groups to compare runs on, found {units.count}."
+        )
+    values = [_value(table, metric) for table in tables]
+    evaluators = [Evaluator(t.labels, t.probabilities, t.classes, [metric], np.float32) for t in tables]
+    draws = [found[metric] for found in bootstrap(evaluators, units, resamples=resamples, seed=seed)]
+    found = {}
+    for one, other in combinations(range(len(tables)), 2):
+        drawn = draws[one] - draws[other]
+        drawn = drawn[~np.isnan(drawn)]
+        value, error = values[one] - values[other], float(drawn.std(ddof=1))
+        low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2]).tolist()
+        p_value = 2 * _NORMAL.cdf(-abs(value) / error) if error else 1.0
+        found[one, other] = Difference(value, low, high, error, p_value)
+    return found
+
+
+def _sign_test(one: int, other: int) -> float:
+    from scipy.special import bdtr
+
+    return min(1.0, 2 * float(bdtr(min(one, other), one + other, 0.5)))
+
+
+def _indistinct(count: int, differs: set[tuple[int, int]]) -> list[tuple[int, ...]]:
+    """The largest sets of runs of which no two differ, by insertion and absorption (Piepho 2004)."""
+    sets = [frozenset(range(count))]
+    for one, other in sorted(differs):
+        split = []
+        for runs in sets:
+            split += [runs - {one}, runs - {other}] if one in runs and other in runs else [runs]
+        unique = list(dict.fromkeys(split))
+        sets = [runs for runs in unique if not any(runs < larger for larger in unique)]
+    return sorted(tuple(sorted(runs)) for runs in sets)
+
+
+def _ranking(
+    tables: Sequence[Predictions],
+    called: Sequence[str],
+    metric: str,
+    values: Sequence[float],
+    sets: Sequence[tuple[int, ...]],
+    level: float,
+    resamples: int,
+    seed: int,
+) -> pl.DataFrame:
+    rows = []
+    for run, table in enumerate(tables):
+        interval = estimate(table, [metric], confidence=1 - level, resamples=resamples, seed=seed)[metric]
+        evaluate = Evaluator(table.labels, table.probabilities, table.classes, COMPANIONS)
+        companions = evaluate(np.ones((len(table), 1)))
+        rows.append(
+            {
+                "rank": 1 + sum(value != values[run] for value in values[:run]),
+                "run": called[run],
+                "value": values[run],
+                "low": interval.low,
+                "high": interval.high,
+                "letters": " ".join(_letter(place) for place, runs in enumerate(sets) if run in runs),
+                **{name: float(value[0]) for name, value in companions.items()},
+            }
+        )
+    return pl.DataFrame(rows)
+
+
+def _letter(place: int) -> str:
+    letters = ""
+    while True:
+        letters = chr(ord("a") + place % 26) + letters
+        place = place // 26 - 1
+        if place < 0:
+            return letters
+
+
+def _notes(tables: Sequence[Predictions], called: Sequence[str]) -> tuple[str, ...]:
+    selected = [name for name, table in zip(called, tables, strict=True) if table.meta.selected_on_this_part]
+    if not selected:
+        return ()
+    who = "All runs" if len(selected) == len(tables) else _enumerated(selected)
+    return (f"{who} chose the best epoch on these very images, so these numbers are optimistic.",)
+
+
+def _sentence(
+    called: Sequence[str],
+    values: Sequence[float],
+    metric: str,
+    pairs: pl.DataFrame,
+    differs: set[tuple[int, int]],
+    count: int,
+    detectable: float,
+    level: float,
+) -> str:
+    images = f"these {count:,} images"
+    seen = (
+        "no difference is likely to be seen on so few"
+        if math.isinf(detectable)
+        else f"a true difference under {_gap(detectable, metric)} would often stay unseen"
+    )
+    if len(called) == 2:
+        pair = pairs.row(0, named=True)
+        ends = " to ".join(_gap(pair[end], metric, unit=False) for end in ("low", "high"))
+        shown = (
+            f"{metric} {_said(values[0], metric)} against {_said(values[1], metric)}, a difference of "
+            f"{_gap(pair['difference'], metric)} ({1 - level:.0%} interval {ends}; {pair['test']}, "
+            f"p {_probability(pair['p_value'])})"
+        )
+        if differs:
+            return f"{called[0]} is better than {called[1]} on {images}: {shown}."
+        return f"{called[0]} and {called[1]} can't be told apart on {images}: {shown}; {seen}."
+    if not differs:
+        return f"None of the {len(called)} runs can be told from another by {metric} on {images}; {seen}."
+    equal = [name for run, name in enumerate(called) if run and (0, run) not in differs]
+    lead = f"{called[0]} has the best {metric} ({_said(values[0], metric)})"
+    rest = len(called) - 1 - len(equal)
+    if not equal:
+        return f"{lead} and is better than each of the other {rest} runs on {images}."
+    worse = f"{rest} {'is' if rest == 1 else 'are'} worse" if rest else "none is worse"
+    return (
+        f"{lead}, but {_enumerated(equal)} can't be told from it on {images}; {worse} than it. "
+        f"{seen[0].upper()}{seen[1:]}."
+    )
+
+
+def _enumerated(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _is_share(metric: str) -> bool:
+    return metric.partition("/")[0] in _SHARES or metric.startswith("f1_")
+
+
+def _said(value: float, metric: str) -> str:
+    return f"{100 * value:.1f} %" if _is_share(metric) else f"{value:.3f}"
+
+
+def _gap(value: float, metric: str, *, unit: bool = True) -> str:
+    if not _is_share(metric):
+        return f"{value:.3f}"
+    return f"{100 * value:.1f}" + (" points" if unit else "")
+
+
+def _probability(value: float) -> str:
+    return "< 0.001" if value < 0.001 else f"= {value:.3f}"

@@ -1,0 +1,130 @@
+"""What a run learnt from, what it was judged by, and what leaked from one into the other."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from emotion.reporting import numbers, svg
+from emotion.reporting.evidence import PART_NAMES, Evidence, Subject
+from emotion.reporting.page import Beside, Block, Chart, Facts, Key, Note, Section
+from emotion.reporting.tables import Cell, Column, Table
+
+_PART_COLOURS = {"train": "grey", "val": "blue", "test": "vermilion"}
+
+
+def data(subject: Subject, name: str = "data", scored: bool = True) -> Section:
+    """Class distribution, where the split comes from, notes and, where `scored`, what leaks are worth."""
+    splits = subject.splits
+    counts = _split_counts(splits)
+    blocks: list[Block] = []
+    if counts:
+        names = list(next(iter(counts.values())))
+        groups = [
+            (
+                PART_NAMES.get(part, part),
+                _PART_COLOURS.get(part, "green"),
+                [float(values.get(name, 0)) for name in names],
+            )
+            for part, values in counts.items()
+        ]
+        columns = (Column("Class", number=False), *(Column(part.capitalize()) for part, *_ in groups))
+        rows = tuple(
+            (Cell(name, name), *(Cell(numbers.count(values[row]), values[row]) for *_, values in groups))
+            for row, name in enumerate(names)
+        )
+        chart = Chart(
+            "Classes of each part",
+            svg.bar_chart(names, groups, title="Share of each class in each part"),
+            "Share of the part’s images.",
+            tuple(
+                Key(f"{part} ({numbers.count(sum(values))})", colour, square=True)
+                for part, colour, values in groups
+            ),
+            Table("Images of each class in each part.", columns, rows, sortable=False),
+        )
+        blocks.append(Beside((chart, Facts(_data_facts(subject, counts)))))
+    else:
+        blocks += [
+            Note("The split of this run (splits.json) can’t be read."),
+            Facts(_data_facts(subject, counts)),
+        ]
+    blocks += [Note(str(text)) for text in (splits.get("data") or {}).get("notes") or ()]
+    if scored:
+        blocks += _leak_blocks(subject)
+    title = "Data" if name == "data" else f"Data: {subject.data}"
+    return Section(name, title, "What was learnt from, and what it was judged by.", tuple(blocks))
+
+
+def without_leaks(subject: Subject) -> Evidence | None:
+    leaked = _leaked_ids(subject)
+    return subject.shown.without(leaked) if subject.shown is not None and leaked else None
+
+
+def _split_counts(splits: Mapping[str, Any]) -> dict[str, dict[str, int]]:
+    counts = splits.get("counts")
+    if not isinstance(counts, Mapping):
+        return {}
+    return {part: dict(values) for part, values in counts.items() if isinstance(values, Mapping) and values}
+
+
+def _data_facts(subject: Subject, counts: Mapping[str, Mapping[str, int]]) -> tuple[tuple[str, str], ...]:
+    splits = subject.splits
+    known = splits.get("data") or {}
+    strategy = {
+        "official": "as published",
+        "given": "as the files give it",
+        "holdout": "hold-out made here",
+        "kfold": f"fold {splits.get('fold')} of {splits.get('folds')}, counted from 0",
+    }.get(str(splits.get("strategy")), str(splits.get("strategy") or numbers.MISSING))
+    facts = [("Data set", subject.data)]
+    if known.get("size_px"):
+        colour = "grey" if known.get("channels") == 1 else "colour"
+        facts.append(
+            ("Stored images", f"{numbers.count(known.get('images'))}, {known['size_px']} px, {colour}")
+        )
+    rejected = {str(reason): int(number) for reason, number in (known.get("rejected") or {}).items()}
+    if rejected:
+        words = ", ".join(f"{number:,} {reason}" for reason, number in rejected.items())
+        facts.append(("Left out", words))
+    if known.get("groups"):
+        facts.append(("Groups (persons, sources)", numbers.count(known["groups"])))
+    facts.append(("Split", strategy))
+    if splits.get("made"):
+        facts.append(("Seed of the split", str(splits.get("seed"))))
+    facts += [
+        (f"{PART_NAMES.get(part, part).capitalize()} images", numbers.count(sum(values.values())))
+        for part, values in counts.items()
+    ]
+    if known.get("fingerprint"):
+        facts.append(("Fingerprint of the data", str(known["fingerprint"])[:12]))
+    prints = splits.get("hash") or {}
+    if subject.shown is not None and isinstance(prints, Mapping) and subject.shown.table.meta.part in prints:
+        part = subject.shown.table.meta.part
+        facts.append((f"Fingerprint of the {PART_NAMES[part]} part", str(prints[part])[:12]))
+    return tuple(facts)
+
+
+def _leaked_ids(subject: Subject) -> list[str]:
+    """Ids of scored images that share an id, a group or their pixels with what the run learnt from."""
+    splits, shown = subject.splits, subject.shown
+    if shown is not None and shown.table.meta.part == "test":
+        return [str(name) for name in splits.get("leaked_test_ids") or ()]
+    leaks = splits.get("leaks") or ()
+    return sorted({str(name) for leak in leaks if leak["parts"] == ["train", "val"] for name in leak["ids"]})
+
+
+def _leak_blocks(subject: Subject) -> list[Block]:
+    leaked = _leaked_ids(subject)
+    clean = without_leaks(subject)
+    if clean is None or subject.shown is None:
+        return []
+    before, after = subject.shown.values["accuracy"], clean.values["accuracy"]
+    count, part = len(subject.shown.table), PART_NAMES[subject.shown.table.meta.part]
+    return [
+        Note(
+            f"{len(leaked):,} of {count:,} {part} images ({numbers.percent(len(leaked) / count)}) share their pixels, "
+            f"a person or a source with what the network learnt from. Without them accuracy is "
+            f"{numbers.percent(after)} instead of {numbers.percent(before)} ({numbers.points(after - before)} points)."
+        )
+    ]

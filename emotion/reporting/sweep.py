@@ -1,0 +1,308 @@
+"""The table of a sweep: one row a configuration, its folds together, computed from the validation predictions.
+
+Test scores are shown only on request, and never ranked by: whoever chooses by them has no test set any more.
+"""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from emotion import atomic
+from emotion.errors import EmotionError, RunError
+from emotion.evaluation import folds, metrics, predictions
+from emotion.evaluation.predictions import Predictions
+from emotion.reporting import tables
+from emotion.reporting.page import Matrix, Page, Section, Sheet
+from emotion.reporting.report import render
+from emotion.reporting.tables import Cell, Column, Table
+from emotion.runs import Part, RunFolder
+
+FORMAT = 1
+HEADLINE = ("accuracy", "balanced_accuracy", "f1_macro")
+SKEWED = 0.9  # from this share of the images on, two classes are said to hold nearly all
+
+
+@dataclass(frozen=True)
+class SweepFolder:
+    """A sweep on disk: `jobs.json` says which runs belong to it."""
+
+    path: Path
+    jobs: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def open(cls, path: str | Path) -> "SweepFolder":
+        """
+        Raises:
+            RunError: no sweep lies there, or one of an unknown format.
+        """
+        path = Path(path).expanduser().resolve()
+        try:
+            found = json.loads((path / "jobs.json").read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise RunError(
+                f"expected a sweep folder (with jobs.json), found none in {path}: {error}."
+            ) from error
+        if found.get("format") != FORMAT:
+            raise RunError(f"{path} has format {found.get('format')!r}, this version reads format {FORMAT}.")
+        return cls(path, tuple(found["jobs"]))
+
+    def run(self, job: dict[str, Any]) -> RunFolder:
+        return RunFolder((self.path / job["folder"]).resolve())
+
+    def runs(self) -> list[RunFolder]:
+        """Those that have begun."""
+        return [run for run in map(self.run, self.jobs) if run.file("status.json").is_file()]
+
+    def swept(self) -> list[str]:
+        """The keys in which jobs differ, but for the fold, in the order typed."""
+        keys = dict.fromkeys(key for job in self.jobs for key in job["choices"])
+        return [k for k in keys if k != "fold" and len({job["choices"].get(k) for job in self.jobs}) > 1]
+
+    def configurations(self) -> list["Configuration"]:
+        """In the order typed."""
+        grouped: dict[str, list[dict[str, Any]]] = {}
+        for job in self.jobs:
+            grouped.setdefault(job["configuration"], []).append(job)
+        keys = self.swept()
+        return [
+            Configuration({key: jobs[0]["choices"].get(key, "") for key in keys}, tuple(map(self.run, jobs)))
+            for jobs in grouped.values()
+        ]
+
+
+@dataclass(frozen=True)
+class Configuration:
+    """The runs that differ in nothing but their fold."""
+
+    choices: dict[str, str]
+    runs: tuple[RunFolder, ...]
+
+    def tables_of(self, part: Part) -> list[Predictions]:
+        """The tables of the finished runs."""
+        found = []
+        for run in self.runs:
+            try:
+                if run.finished and run.has(part):
+                    found.append(predictions.read(run.predictions(part)))
+            except EmotionError:
+                continue
+        return found
+
+    @cached_property
+    def validation(self) -> list[Predictions]:
+        return self.tables_of("val")
+
+    @cached_property
+    def pooled(self) -> Predictions | None:
+        """The out-of-fold predictions of all folds; None where it is one run, or folds are missing."""
+        if len(self.validation) < 2 or len(self.validation) < len(self.runs):
+            return None
+        return folds.pool(self.validation, run=self.runs[0].name)
+
+    def name(self) -> str:
+        return (
+            ", ".join(f"{key}={value}" for key, value in self.choices.items())
+            or self.runs[0].config["model"]["name"]
+        )
+
+    def failures(self) -> list[str]:
+        """A line for each run that failed."""
+        found = []
+        for run in self.runs:
+            try:
+                if run.status["state"] == "failed":
+                    found.append(f"{run.name}: {_last_line(run.status.get('message', ''))}")
+            except EmotionError:
+                continue
+        return found
+
+
+def _last_line(text: str) -> str:
+    return text.strip().splitlines()[-1] if text.strip() else "no message"
+
+
+def scores(found: Sequence[Predictions]) -> dict[str, np.ndarray]:
+    """The metrics of a confusion matrix in each of the tables: name → (tables,)."""
+    each = []
+    for table in found:
+        confusion = metrics.confusion_matrix(table.labels, table.predicted, len(table.classes))
+        each.append(metrics.from_confusion(confusion, table.classes))
+    return {name: np.array([float(values[name]) for values in each]) for name in each[0]} if each else {}
+
+
+def frame(sweep: SweepFolder, test: bool = False) -> pl.DataFrame:
+    """One row a configuration, best validation score first.
+
+    Columns: the swept keys; `jobs` wanted and `finished`; for each metric its mean over the folds and `…_sd` (n − 1;
+    null for one run); `last_epoch_accuracy` where the best epoch was chosen on the fold it is scored on; with `test`
+    also `test_…`.
+    """
+    rows = []
+    for configuration in sweep.configurations():
+        row: dict[str, Any] = {**configuration.choices, "jobs": len(configuration.runs)}
+        row["finished"] = len(configuration.validation)
+        row |= dict(_mean_and_sd("", configuration.validation))
+        last = scores(configuration.tables_of("val_last"))
+        row["last_epoch_accuracy"] = float(last["accuracy"].mean()) if last else None
+        if test:
+            row |= dict(_mean_and_sd("test_", configuration.tables_of("test")))
+        rows.append(row)
+    found = pl.DataFrame(rows, infer_schema_length=None)
+    monitor = _monitor(sweep)
+    if monitor not in found.columns:
+        return found
+    return found.sort(monitor, descending=True, nulls_last=True, maintain_order=True)
+
+
+def _mean_and_sd(prefix: str, found: Sequence[Predictions]) -> Iterator[tuple[str, float | None]]:
+    values = scores(found)
+    if not values:
+        return
+    wanted = [*HEADLINE, *(f"f1/{name}" for name in found[0].classes)]
+    for name in wanted:
+        yield f"{prefix}{name}", float(values[name].mean())
+        yield f"{prefix}{name}_sd", float(values[name].std(ddof=1)) if len(found) > 1 else None
+
+
+def _monitor(sweep: SweepFolder) -> str:
+    """The metric that the table is ranked by: the one that the runs chose their best epoch by."""
+    for run in sweep.runs():
+        try:
+            monitor = str(run.config["trainer"]["monitor"])
+        except EmotionError:
+            continue
+        return monitor if monitor in HEADLINE else "accuracy"
+    return "accuracy"
+
+
+def make_table(sweep: SweepFolder, test: bool = False) -> Table:
+    """The table as it is read: shares in %, mean ± sd."""
+    found = frame(sweep, test)
+    keys = sweep.swept()
+    shown = [c for c in found.columns if c not in (*keys, "jobs", "finished") and not c.endswith("_sd")]
+    columns = [*(Column(key, number=False) for key in keys or ("configuration",)), Column("jobs")]
+    columns += [Column(_title(name)) for name in shown]
+    rows = []
+    for row in found.iter_rows(named=True):
+        cells = [Cell(str(row[key]), str(row[key])) for key in keys] or [
+            Cell(sweep.configurations()[0].name())
+        ]
+        cells.append(Cell(f"{row['finished']}/{row['jobs']}", float(row["finished"])))
+        cells += [_cell(row[name], row.get(f"{name}_sd")) for name in shown]
+        rows.append(tuple(cells))
+    by = _monitor(sweep)
+    place = len(keys or ("configuration",)) + 1 + shown.index(by) if by in shown else None
+    caption = f"Validation scores in %, ranked by {_title(by)}" + (
+        " (test scores are not ranked by)" if test else ""
+    )
+    return Table(
+        caption,
+        tuple(columns),
+        tuple(rows),
+        notes=tuple(notes(sweep)),
+        sorted_by=None if place is None else (place, "descending"),
+    )
+
+
+def _title(name: str) -> str:
+    return (
+        name.replace("test_", "test ").replace("f1/", "F1 ").replace("f1_macro", "macro F1").replace("_", " ")
+    )
+
+
+def _cell(mean: float | None, sd: float | None) -> Cell:
+    if mean is None:
+        return Cell("–")
+    return Cell(f"{100 * mean:.1f}" + (f" ± {100 * sd:.1f}" if sd is not None else ""), mean)
+
+
+def notes(sweep: SweepFolder) -> list[str]:
+    """What whoever reads the table must know."""
+    said: list[str] = []
+    configurations = sweep.configurations()
+    tables_there = [table for c in configurations for table in c.validation]
+    folded = any(len(c.runs) > 1 for c in configurations)
+    if folded:
+        said.append("Mean ± standard deviation over the folds.")
+    if any(table.meta.selected_on_this_part for table in tables_there):
+        where = "fold" if folded else "part"
+        said.append(
+            f"Selected on this {where}: each run's best epoch was chosen on the very images it is scored on here, so "
+            f"these scores are optimistic."
+            + (" The last epoch's accuracy is not selected." if folded else "")
+        )
+    if tables_there:
+        said += _skew(tables_there[0])
+    said += [note for note in dict.fromkeys(_data_notes(sweep)) if note not in said]
+    failures = [line for c in configurations for line in c.failures()]
+    said += [f"Failed: {line}" for line in failures]
+    return said
+
+
+def _skew(table: Predictions) -> list[str]:
+    counts = np.bincount(table.labels, minlength=len(table.classes))
+    first, second = np.argsort(-counts, kind="stable")[:2]
+    share = (counts[first] + counts[second]) / counts.sum()
+    if share < SKEWED:
+        return []
+    return [
+        f"{table.classes[first]} and {table.classes[second]} hold {share:.0%} of the images: accuracy says little "
+        "about the other classes, balanced accuracy and F1 do."
+    ]
+
+
+def _data_notes(sweep: SweepFolder) -> Iterator[str]:
+    for run in sweep.runs():
+        try:
+            yield from run.splits["data"]["notes"]
+        except (EmotionError, KeyError):
+            continue
+
+
+def write_tables(sweep: SweepFolder, test: bool = False) -> str:
+    """Write table.csv, table.md and table.html into the sweep's folder; returns the Markdown.
+
+    Raises:
+        RunError: the folder can't be written.
+    """
+    table = make_table(sweep, test)
+    pooled = {c.name(): c.pooled for c in sweep.configurations() if c.pooled is not None}
+    matrices = [
+        tables.matrix(_confusion(found).tolist(), found.classes, f"Out-of-fold confusion: {name}")
+        for name, found in pooled.items()
+    ]
+    markdown = tables.markdown(table)
+    try:
+        atomic.write_text(sweep.path / "table.csv", frame(sweep, test).write_csv())
+        atomic.write_text(sweep.path / "table.md", "\n".join([markdown, *map(tables.markdown, matrices)]))
+        atomic.write_text(sweep.path / "table.html", render(_page(table, pooled)))
+    except OSError as error:
+        raise RunError(f"expected to write the tables into {sweep.path}: {error.strerror}.") from error
+    return markdown
+
+
+def _confusion(found: Predictions) -> np.ndarray:
+    return metrics.confusion_matrix(found.labels, found.predicted, len(found.classes))
+
+
+def _page(table: Table, pooled: dict[str, Predictions]) -> Page:
+    blocks = tuple(
+        Matrix(f"confusion-{i}", name, found.classes, _confusion(found))
+        for i, (name, found) in enumerate(pooled.items())
+    )
+    sections = [
+        Section("table", "Configurations", "One row a configuration, its folds together.", (Sheet(table),))
+    ]
+    if blocks:
+        lead = "Each image once, predicted by the run that didn't train on it."
+        sections.append(Section("confusion", "Out-of-fold confusion", lead, blocks))
+    byline = (f"{len(table.rows)} configurations",)
+    best = table.rows[0][0].text if table.rows else ""
+    finding = f"Best by validation: {best}." if len(table.rows) > 1 else "One configuration."
+    return Page("Sweep", "Sweep", byline, finding, tuple(sections))

@@ -1,0 +1,209 @@
+"""What happens at the end of an epoch: the metrics' row, the best and the last checkpoint, the progress line."""
+
+import io
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import polars as pl
+import pytorch_lightning as lightning
+import torch
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from emotion import atomic
+from emotion.models.classifier import ExpressionClassifier
+from emotion.runs import RunFolder
+from emotion.schema import RunConfig
+from emotion.training import checkpoint
+
+
+class EpochKeeper(lightning.Callback):
+    """Keeps the history, chooses the best epoch and writes both checkpoints after every epoch's validation.
+
+    Args:
+        folder: of the run.
+        description: what `best.ckpt` carries beside its weights.
+        on_epoch: called with each finished row of the history.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        folder: RunFolder,
+        description: dict[str, Any],
+        on_epoch: Callable[[dict[str, float], "EpochKeeper"], None],
+    ) -> None:
+        self.config, self.folder, self.description, self.on_epoch = config, folder, description, on_epoch
+        self.history: list[dict[str, float]] = []
+        self.best: dict[str, Any] | None = None
+        self.train_s = 0.0
+        self._started = 0.0
+
+    @property
+    def monitor(self) -> str:
+        return f"val/{self.config.trainer.monitor}"
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"history": self.history, "best": self.best, "train_s": self.train_s}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.history, self.best, self.train_s = (
+            state_dict["history"],
+            state_dict["best"],
+            state_dict["train_s"],
+        )
+
+    def on_save_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        checkpoint["identity"] = self.description["identity"]
+        plateau = _plateau(pl_module)
+        if plateau is not None:
+            state = {
+                k: v
+                for k, v in plateau.state_dict().items()
+                if isinstance(v, int | float | str | list | bool)
+            }
+            checkpoint["plateau"] = state
+
+    def on_load_checkpoint(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        self._loaded_plateau = checkpoint.get("plateau")
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        plateau = _plateau(pl_module)
+        loaded = getattr(self, "_loaded_plateau", None)
+        if plateau is not None and loaded is not None:
+            plateau.load_state_dict(loaded)
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._started = time.perf_counter()
+
+    def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Runs after the epoch's validation."""
+        assert isinstance(pl_module, ExpressionClassifier)
+        seconds = time.perf_counter() - self._started
+        self.train_s += seconds
+        totals = pl_module.training_totals() | pl_module.validation_totals()
+        row = {
+            "epoch": trainer.current_epoch,
+            "step": trainer.global_step,
+            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            **totals,
+            "seconds": round(seconds, 3),
+            "images_per_s": round(pl_module.images_seen / seconds, 1),
+        }
+        self.history.append(row)
+        if pl_module.plateau is not None:
+            pl_module.plateau.step(row[self.monitor])
+        if self._is_best(row):
+            self.best = {"epoch": trainer.current_epoch, "metric": self.monitor, "value": row[self.monitor]}
+            self._save_best(pl_module)
+        if self._should_stop():
+            trainer.should_stop = True
+        write_history(self.folder, self.history)
+        trainer.save_checkpoint(self.folder.checkpoint("last"))
+        self.on_epoch(row, self)
+
+    def _sign(self) -> float:
+        return -1.0 if self.config.trainer.monitor == "loss" else 1.0
+
+    def _is_best(self, row: dict[str, float]) -> bool:
+        value = row[self.monitor]
+        if math.isnan(value):
+            return self.best is None
+        return self.best is None or self._sign() * (value - self.best["value"]) > 0
+
+    def _should_stop(self) -> bool:
+        stopping = self.config.callbacks.early_stopping
+        if stopping.patience is None:
+            return False
+        best, at = -math.inf, 0
+        for row in self.history:
+            value = self._sign() * row[self.monitor]
+            if value > best + (stopping.min_delta if best > -math.inf else 0):
+                best, at = value, int(row["epoch"])
+        return int(self.history[-1]["epoch"]) - at >= stopping.patience
+
+    @property
+    def stopped_early(self) -> bool:
+        return bool(self.history) and self._should_stop()
+
+    def _save_best(self, module: ExpressionClassifier) -> None:
+        assert self.best is not None
+        state = {key: tensor.detach().cpu() for key, tensor in module.network.state_dict().items()}
+        checkpoint.save_weights(
+            self.folder.checkpoint("best"),
+            {**self.description, "epoch": self.best["epoch"], "state_dict": state},
+        )
+
+
+def _plateau(module: lightning.LightningModule) -> torch.optim.lr_scheduler.ReduceLROnPlateau | None:
+    return module.plateau if isinstance(module, ExpressionClassifier) else None
+
+
+def write_history(folder: RunFolder, history: list[dict[str, float]]) -> None:
+    buffer = io.BytesIO()
+    pl.DataFrame(history).write_csv(buffer)
+    atomic.write_bytes(folder.file("metrics.csv"), buffer.getvalue())
+
+
+class Bar(lightning.Callback):
+    """A rich bar over the batches of each epoch; only where the output is a terminal."""
+
+    def __init__(self, console: Console) -> None:
+        self.progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.progress.start()
+        self.task = self.progress.add_task("")
+
+    def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.progress.reset(
+            self.task,
+            total=int(trainer.num_training_batches),
+            description=f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}",
+        )
+
+    def on_train_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        self.progress.advance(self.task)
+
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        if not trainer.sanity_checking:
+            self.progress.reset(self.task, total=int(sum(trainer.num_val_batches)), description="validation")
+
+    def on_validation_batch_end(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        self.progress.advance(self.task)
+
+    def on_train_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self.progress.stop()
+
+    def on_exception(
+        self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, exception: BaseException
+    ) -> None:
+        self.progress.stop()

@@ -1,0 +1,115 @@
+"""Checkpoints: plain tensors and plain dicts, written so that a kill at any moment leaves one that can be read.
+
+`last.ckpt` is Lightning's, for continuing; `best.ckpt` holds only what prediction needs:
+
+    {"format": 1, "identity": …, "classes": […], "preparation": {…}, "device": {…}, "network": {…},
+     "config": {…}, "epoch": …, "state_dict": {tensors}}
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from pytorch_lightning.plugins.io import CheckpointIO
+
+from emotion import atomic
+from emotion.errors import RunError
+
+FORMAT = 1
+
+
+class AtomicCheckpointIO(CheckpointIO):
+    """Writes to a temporary file beside the target, syncs it, and keeps the previous file until it is replaced."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        path = Path(path)
+        with atomic.replacing(path) as part:
+            torch.save(checkpoint, part)
+            if path.exists():
+                os.replace(path, previous(path))
+
+    def load_checkpoint(
+        self, path: Any, map_location: Any = None, weights_only: bool | None = True
+    ) -> dict[str, Any]:
+        return load(readable(Path(path)), map_location)
+
+    def remove_checkpoint(self, path: Any) -> None:
+        for file in (Path(path), previous(Path(path))):
+            file.unlink(missing_ok=True)
+
+
+def previous(path: Path) -> Path:
+    """Where the file that `path` replaced is kept."""
+    return path.with_suffix(".previous.ckpt")
+
+
+def readable(path: Path) -> Path:
+    """`path`, or the one that it replaced where it is missing or can't be read.
+
+    Raises:
+        RunError: neither can be read.
+    """
+    problems = []
+    for candidate in (path, previous(path)):
+        if not candidate.exists():
+            continue
+        try:
+            load(candidate)
+        except RunError as error:
+            problems.append(str(error))
+        else:
+            return candidate
+    raise RunError(" ".join(problems) or f"expected a checkpoint, found nothing at {path}.")
+
+
+def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
+    """The plain data of a checkpoint; nothing in it is ever executed.
+
+    Raises:
+        RunError: it can't be read.
+    """
+    try:
+        return torch.load(path, map_location=map_location or "cpu", weights_only=True)
+    except Exception as error:  # torch raises a dozen kinds for a broken file
+        raise RunError(f"{path} can't be read as a checkpoint: {_first_line(error)}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)
+
+
+def save_weights(path: Path, contents: dict[str, Any]) -> None:
+    with atomic.replacing(path) as part:
+        torch.save({"format": FORMAT, **contents}, part)
+
+
+def load_weights(path: Path) -> dict[str, Any]:
+    """A `best.ckpt`.
+
+    Raises:
+        RunError: missing, unreadable, or of a format that this version doesn't know.
+    """
+    if not path.is_file():
+        raise RunError(f"expected a checkpoint, found nothing at {path}.")
+    contents = load(path)
+    if contents.get("format") != FORMAT:
+        raise RunError(
+            f"{path} has format {contents.get('format')!r}, this version reads format {FORMAT}. "
+            "A newer version of emotion reads newer formats."
+        )
+    return contents
+
+
+def require_identity(path: Path, identity: str) -> None:
+    """Refuse to continue from another run's checkpoint.
+
+    Raises:
+        RunError: `path` belongs to another configuration or other data.
+    """
+    found = load(path).get("identity")
+    if found != identity:
+        raise RunError(
+            f"{path} belongs to the run {str(found)[:8]}, expected {identity[:8]}: a checkpoint of another "
+            "configuration or other data. Remove it, or use force=true to start anew."
+        )

@@ -1,0 +1,148 @@
+"""The machine a run runs on: what it has, and what we set before the first tensor."""
+
+import ctypes
+import importlib.metadata
+import os
+import platform
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "pytorch-lightning",
+    "timm",
+    "torchmetrics",
+    "albumentations",
+    "numpy",
+    "hydra-core",
+    "polars",
+    "opencv-python-headless",
+    "scikit-learn",
+)
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h
+
+
+def keep_memory() -> None:
+    """Tell glibc to keep freed memory instead of returning every activation buffer to the kernel.
+
+    Without it, each step of a network on the CPU pays for the page faults of all its activations again. Must be
+    called before the first large allocation; does nothing where the C library isn't glibc.
+    """
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return
+    libc = ctypes.CDLL("libc.so.6")
+    libc.mallopt(_M_MMAP_MAX, 0)
+    libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    libc.mallopt(_M_TOP_PAD, 64 * 2**20)
+
+
+def cores() -> int:
+    """The processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def resolve_threads(threads: int | str) -> int:
+    return cores() if threads == "auto" else int(threads)
+
+
+def resolve_workers(workers: int | str, augmented: bool) -> int:
+    """auto: none where a batch is only copied from the store, else leave the network its cores."""
+    if workers != "auto":
+        return int(workers)
+    return min(4, max(1, cores() // 2)) if augmented else 0
+
+
+def describe(threads: int, precision: str, device: str) -> dict[str, Any]:
+    """Versions, code, hardware and settings of this process, as kept in environment.json."""
+    commit, dirty = code_version()
+    return {
+        "format": 1,
+        "versions": {"python": platform.python_version(), "emotion": version()} | _versions(),
+        "commit": commit,
+        "dirty": dirty,
+        "hardware": {
+            "cpu": _cpu_name(),
+            "cores": cores(),
+            "memory_gib": _memory_gib(),
+            "gpu": _gpu_name(device),
+        },
+        "platform": platform.platform(),
+        "device": device,
+        "threads": threads,
+        "precision": precision,
+        "command": " ".join(sys.argv),
+    }
+
+
+@cache
+def version() -> str:
+    try:
+        return importlib.metadata.version("emotion")
+    except importlib.metadata.PackageNotFoundError:
+        return "unknown"
+
+
+def _versions() -> dict[str, str]:
+    found = {}
+    for package in _PACKAGES:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+@cache
+def code_version() -> tuple[str | None, bool | None]:
+    """The commit of our checkout and whether it has local changes; (None, None) for an installed package."""
+    top = Path(__file__).parents[2]
+    if not (top / ".git").exists():
+        return None, None
+    try:
+        commit = _git(top, "rev-parse", "HEAD")
+        return commit, bool(_git(top, "status", "--porcelain", "--untracked-files=no"))
+    except (OSError, subprocess.SubprocessError):
+        return None, None
+
+
+def _git(top: Path, *arguments: str) -> str:
+    return subprocess.run(
+        ["git", "-C", str(top), *arguments], capture_output=True, text=True, check=True, timeout=10
+    ).stdout.strip()
+
+
+def _cpu_name() -> str:
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def _memory_gib() -> float:
+    try:
+        return round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1)
+    except (ValueError, OSError):
+        return 0.0
+
+
+def _gpu_name(device: str) -> str | None:
+    if not device.startswith("cuda"):
+        return None
+    import torch
+
+    return torch.cuda.get_device_name(torch.device(device))
+
+
+def peak_memory_mib() -> float:
+    """The largest resident size of this process so far."""
+    import resource
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)

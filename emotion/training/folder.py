@@ -1,0 +1,134 @@
+"""Making, locking and renewing run folders."""
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from emotion import atomic
+from emotion.errors import RunError
+from emotion.runs import FORMAT, RunFolder
+from emotion.schema import RunConfig
+from emotion.training.environment import code_version, version
+
+LOCK, ATTEMPTS = "lock", "attempts"
+
+
+def folder_name(config: RunConfig, identity: str) -> str:
+    fold = "x" if config.fold is None else str(config.fold)
+    return f"{config.data.name}-{config.model.name}-f{fold}-{identity[:8]}"
+
+
+def now() -> str:
+    """The time in UTC, to the second."""
+    return datetime.now(UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+
+
+class HeldError(RunError):
+    """Another process holds the folder."""
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the run folder `path` (made if missing) for this process, until it ends by whatever cause.
+
+    Raises:
+        HeldError: another process does.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    with (path / LOCK).open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            raise RunError(
+                f"{path} is being run by {_owner(file.read())}. Wait for it, or stop it."
+            ) from None
+        file.truncate(0)
+        file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}))
+        file.flush()
+        yield
+
+
+def _owner(text: str) -> str:
+    try:
+        owner = json.loads(text)
+    except json.JSONDecodeError:
+        return "another process"
+    minutes = (time.time() - owner["since"]) / 60
+    return f"process {owner['pid']} on {owner['host']} for {minutes:.0f} minutes"
+
+
+class Status:
+    """status.json, rewritten whenever something is known anew."""
+
+    def __init__(self, folder: RunFolder, **known: Any) -> None:
+        commit, dirty = code_version()
+        self._path = folder.file("status.json")
+        self.known: dict[str, Any] = {
+            "format": FORMAT,
+            "state": "running",
+            "version": version(),
+            "commit": commit,
+            "dirty": dirty,
+            **known,
+        }
+
+    def update(self, **known: Any) -> None:
+        self.known |= known
+        atomic.write_json(self._path, self.known)
+
+    @staticmethod
+    def amend(folder: RunFolder, **known: Any) -> None:
+        """Change the status of a run whose own process can't any more."""
+        if folder.file("status.json").is_file():
+            atomic.write_json(folder.file("status.json"), {**folder.status, **known})
+
+
+def read_status(folder: RunFolder) -> dict[str, Any] | None:
+    """The status of a run, None where there is none yet."""
+    return RunFolder(folder.path).status if folder.file("status.json").is_file() else None
+
+
+def write_config(folder: RunFolder, config: RunConfig) -> None:
+    text = yaml.safe_dump(config.plain(), sort_keys=False, allow_unicode=True)
+    atomic.write_text(folder.file("config.yaml"), text)
+
+
+def new_attempt(folder: RunFolder) -> int:
+    """Move what the folder holds to attempts/<n>/ and return the number of the attempt that begins."""
+    kept = folder.path / ATTEMPTS
+    number = (
+        1 + max((int(p.name) for p in kept.iterdir() if p.name.isdigit()), default=0) if kept.is_dir() else 1
+    )
+    contents = [p for p in folder.path.iterdir() if p.name not in (ATTEMPTS, LOCK)]
+    if contents:
+        # moved as a whole under a temporary name first, so that a kill in between leaves no half attempt behind
+        part = kept / f".{number}.part"
+        part.mkdir(parents=True, exist_ok=True)
+        for path in sorted(contents, key=lambda p: p.name == "status.json"):
+            shutil.move(path, part / path.name)
+        part.rename(kept / str(number))
+        return number + 1
+    return number
+
+
+def point_latest(folder: RunFolder) -> None:
+    """Let runs/latest mean this run."""
+    link = folder.path.parent / "latest"
+    temporary = folder.path.parent / f".latest.{os.getpid()}"
+    try:
+        temporary.unlink(missing_ok=True)
+        temporary.symlink_to(folder.name)
+        os.replace(temporary, link)
+    except OSError:
+        temporary.unlink(missing_ok=True)  # a file system without links, or a real folder of that name

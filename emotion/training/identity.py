@@ -1,0 +1,77 @@
+"""What makes two runs the same run: a hash of the configuration and of the data, not of the machine."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from emotion.errors import ConfigError
+from emotion.schema import GROUPS, RunConfig, path_key
+
+_NOT_IDENTITY = frozenset({"machine", "logger", "force", "name"})
+_NOT_IDENTITY_KEYS = frozenset({("evaluation", "test"), ("evaluation", "batch_size")})
+
+
+def essence(config: RunConfig, fingerprint: str) -> dict[str, Any]:
+    """The plain data that is hashed: what differs from the defaults, content digests for paths, the data's fingerprint.
+
+    Keys at their default don't enter it, so that a later version's new key doesn't orphan older runs. The name of
+    each group's choice always does.
+
+    Args:
+        fingerprint: of the prepared store.
+    """
+    kept: dict[str, Any] = {}
+    for key in RunConfig.model_fields:
+        if key in _NOT_IDENTITY:
+            continue
+        value = getattr(config, key)
+        if key in GROUPS:
+            section = _section(key, value)
+            if section:
+                kept[key] = section
+        elif value != RunConfig.model_fields[key].default:
+            kept[key] = value
+    kept["data_fingerprint"] = fingerprint
+    if config.fold is None:
+        kept.pop("folds", None)
+    else:
+        kept["folds"] = config.folds
+    return kept
+
+
+def _section(group: str, section: BaseModel) -> dict[str, Any]:
+    plain = section.model_dump(mode="json")
+    kept: dict[str, Any] = {}
+    for key, field in type(section).model_fields.items():
+        value = getattr(section, key)
+        mark = path_key(field)
+        if (group, key) in _NOT_IDENTITY_KEYS or (mark and mark.stands_for != "content"):
+            continue
+        if mark:
+            if value is not None:
+                kept[key] = _content_digest(f"{group}.{key}", value)
+        elif key == "name" or value != field.get_default(call_default_factory=True):
+            kept[key] = plain[key]
+    return kept
+
+
+def _content_digest(key: str, path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            return "sha256:" + hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ConfigError(
+            f"{key}: expected a file that can be read, found {path} ({error.strerror})."
+        ) from error
+
+
+def digest(essence: dict[str, Any]) -> str:
+    """64 hexadecimal digits.
+
+    >>> digest({"seed": 1, "fold": 0}) == digest({"fold": 0, "seed": 1})
+    True
+    """
+    return hashlib.sha256(json.dumps(essence, sort_keys=True, allow_nan=False).encode()).hexdigest()

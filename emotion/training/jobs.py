@@ -1,0 +1,95 @@
+"""Jobs of a sweep: what was typed for each, its checked configuration, and where it lies. Imports no torch."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from emotion.data.dataset import open_store
+from emotion.errors import ConfigError, EmotionError
+from emotion.runs import RunFolder
+from emotion.schema import RunConfig
+from emotion.training.folder import folder_name
+from emotion.training.identity import digest, essence
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A job as typed: the overrides, and its configuration or what is wrong with it."""
+
+    overrides: tuple[str, ...]
+    config: RunConfig | ConfigError
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job whose data is prepared, so that its identity is known."""
+
+    overrides: tuple[str, ...]
+    config: RunConfig
+    fingerprint: str
+
+    @cached_property
+    def essence(self) -> dict[str, Any]:
+        return essence(self.config, self.fingerprint)
+
+    @cached_property
+    def identity(self) -> str:
+        return digest(self.essence)
+
+    @cached_property
+    def without_fold(self) -> str:
+        """The same for all folds of a configuration."""
+        return digest({key: value for key, value in self.essence.items() if key != "fold"})
+
+    @property
+    def runs_dir(self) -> Path:
+        return self.config.machine.runs_dir.absolute()
+
+    @property
+    def folder(self) -> RunFolder:
+        """Made anew at each access, because what lies in it changes."""
+        return RunFolder(self.runs_dir / folder_name(self.config, self.identity))
+
+    @property
+    def choices(self) -> dict[str, str]:
+        """What was typed, by key: `model`, `fold`, `loss.gamma` …"""
+        parts = (override.partition("=") for override in self.overrides)
+        return {key.lstrip("+"): value for key, _, value in parts if not key.startswith("~")}
+
+
+def prepared(wanted: Sequence[Wanted]) -> list[Job]:
+    """Check every job and prepare every data set, before anything is trained.
+
+    Raises:
+        ConfigError: names every job that has a problem, each problem once.
+    """
+    problems: dict[str, list[str]] = {}
+    fingerprints: dict[str, str] = {}
+    jobs: list[Job] = []
+    for one in wanted:
+        if isinstance(one.config, ConfigError):
+            problems.setdefault(str(one.config), []).append(" ".join(one.overrides))
+            continue
+        config = one.config
+        key = f"{config.data!r} {config.preprocess!r} {config.machine.cache_dir}"
+        try:
+            if key not in fingerprints:
+                from emotion.training.progress import preparing
+
+                store = open_store(
+                    config.data, config.preprocess, config.machine.cache_dir, preparing(print), print
+                )
+                fingerprints[key] = store.fingerprint
+            jobs.append(Job(one.overrides, config, fingerprints[key]))
+        except EmotionError as error:
+            problems.setdefault(str(error), []).append(" ".join(one.overrides))
+    if problems:
+        count = len(wanted)
+        listed = [
+            f"{said}\n  in {len(where)} of {count} jobs, the first: {where[0]}"
+            for said, where in problems.items()
+        ]
+        raise ConfigError("Nothing was started.\n" + "\n".join(listed))
+    return list({job.identity: job for job in jobs}.values())

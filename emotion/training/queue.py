@@ -1,0 +1,258 @@
+"""The queue behind `-m`: jobs as processes on slots, resumable, with a table at the end. Imports no torch.
+
+Every job is its own process, forked from a server that has imported everything and computed nothing: it starts in
+milliseconds, sees one GPU only, and its death harms no other. What is finished is skipped and what is unfinished is
+continued, because that is what a run does by itself.
+"""
+
+import hashlib
+import multiprocessing
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import suppress
+from multiprocessing.connection import wait
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+from emotion import atomic
+from emotion.errors import EmotionError
+from emotion.schema import RunConfig, validate
+from emotion.training.folder import Status, locked, now
+from emotion.training.jobs import Job, Wanted, prepared
+
+FORMAT = 1
+BUSY_EXIT = 75  # EX_TEMPFAIL of sysexits.h: another process holds the run
+_POLL_S = 2.0
+_GRACE_S = 20.0
+
+
+def run_sweep(wanted: Sequence[Wanted]) -> bool:
+    """Do all jobs, print the table, and say whether all are finished.
+
+    Raises:
+        ConfigError: a job has a problem; nothing was started.
+        RunError: the same sweep is being run by another process.
+    """
+    jobs = prepared(wanted)
+    sweep = sweep_folder(jobs)
+    with locked(sweep):
+        _write_jobs(sweep, jobs)
+        try:
+            states = Queue(jobs, slots()).run()
+        finally:
+            _write_status(sweep, jobs)
+        _show(sweep, states)
+    return all(state == "finished" for state in states.values())
+
+
+def sweep_folder(jobs: Sequence[Job]) -> Path:
+    """sweeps/<hash8 of the sorted identities>/ beside the runs."""
+    digest = hashlib.sha256("\n".join(sorted(job.identity for job in jobs)).encode()).hexdigest()
+    return jobs[0].runs_dir.parent / "sweeps" / digest[:8]
+
+
+def slots() -> list[dict[str, str]]:
+    """The environment of each slot: one a visible GPU, or one for the CPU."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is not None:
+        gpus = [gpu for gpu in visible.split(",") if gpu.strip() not in ("", "-1")]
+    elif shutil.which("nvidia-smi"):
+        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
+        gpus = [str(number) for number, _ in enumerate(listed.splitlines())]
+    else:
+        gpus = []
+    return [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus] or [{}]
+
+
+class Queue:
+    """Runs jobs on slots. A failing job stops no other; Ctrl-C ends the children and says what is left."""
+
+    def __init__(self, jobs: Sequence[Job], slots: Sequence[dict[str, str]]) -> None:
+        self.jobs = list(jobs)
+        self.slots = list(slots)
+        self.states = {job.identity: state_of(job) for job in self.jobs}
+        self.failures: dict[str, str] = {}
+
+    def run(self) -> dict[str, str]:
+        """The state of every job by its identity, once nothing more can be done."""
+        todo = [job for job in self.jobs if self._to_do(job)]
+        done = len(self.jobs) - len(todo)
+        if done:
+            print(f"{done} of {len(self.jobs)} jobs are finished already.", flush=True)
+        if not todo:
+            return self.states
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["emotion.training.warm"])
+        free = list(self.slots)
+        busy: dict[Any, tuple[ForkServerProcess, Job, dict[str, str]]] = {}
+        waiting = list(todo)
+        try:
+            while waiting or busy:
+                while waiting and free:
+                    job, slot = waiting.pop(0), free.pop(0)
+                    prefix = f"[{self.jobs.index(job) + 1}/{len(self.jobs)}] "
+                    process = context.Process(
+                        target=_child,
+                        args=(job.config.plain(), slot, prefix, self._precision(job)),
+                        name=job.folder.name,
+                    )
+                    process.start()
+                    busy[process.sentinel] = (process, job, slot)
+                for sentinel in wait(list(busy), timeout=_POLL_S):
+                    process, job, slot = busy.pop(sentinel)
+                    process.join()
+                    free.append(slot)
+                    if process.exitcode == BUSY_EXIT:
+                        waiting.append(job)
+                        if not busy:
+                            time.sleep(_POLL_S)  # all that is left is being run by someone else
+                    else:
+                        self._ended(job, process)
+        except KeyboardInterrupt:
+            self._stop([process for process, _, _ in busy.values()])
+            left = [job for job in self.jobs if state_of(job) != "finished"]
+            print(
+                f"\nInterrupted: {len(left)} of {len(self.jobs)} jobs are left. The same command continues.",
+                flush=True,
+            )
+            raise SystemExit(130) from None
+        return self.states
+
+    def _to_do(self, job: Job) -> bool:
+        return self.states[job.identity] != "finished" or job.config.force
+
+    def _precision(self, job: Job) -> str | None:
+        """What `trainer.precision=auto` came to in a finished job of the same network, data and batch size."""
+        if job.config.trainer.precision != "auto":
+            return None
+        alike = (job.config.model, job.config.data.batch_size, job.config.data.name, job.config.preprocess)
+        for other in self.jobs:
+            config = other.config
+            if (config.model, config.data.batch_size, config.data.name, config.preprocess) == alike:
+                with suppress(EmotionError):
+                    if other.folder.file("environment.json").is_file():
+                        return str(other.folder.environment["precision"])
+        return None
+
+    def _ended(self, job: Job, process: ForkServerProcess) -> None:
+        state = state_of(job)
+        if process.exitcode and process.exitcode < 0:
+            state = "failed"
+            Status.amend(job.folder, state="failed", message=_killed(-process.exitcode))
+        elif state != "finished":
+            state = "failed"
+        self.states[job.identity] = state
+        if state == "failed":
+            said = message_of(job)
+            self.failures[job.identity] = said
+            print(
+                f"FAILED {job.folder.name}: {said.splitlines()[-1] if said else 'no message'}",
+                file=sys.stderr,
+                flush=True,
+            )
+
+    @staticmethod
+    def _stop(processes: Sequence[ForkServerProcess]) -> None:
+        """The terminal has sent its signal to the children too; whoever doesn't end by it is made to."""
+        for process in processes:
+            if process.pid and process.is_alive():
+                with suppress(ProcessLookupError):
+                    os.kill(process.pid, signal.SIGINT)
+        deadline = time.monotonic() + _GRACE_S
+        for process in processes:
+            process.join(max(0.0, deadline - time.monotonic()))
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+def _killed(number: int) -> str:
+    name = signal.Signals(number).name
+    why = {
+        "SIGKILL": "by the system, most likely because memory ran out: a smaller data.batch_size, fewer "
+        "machine.workers or a smaller model.input_size needs less",
+        "SIGBUS": "because a file was cut while it was mapped: check the disk of machine.cache_dir",
+    }.get(name, "from outside")
+    return f"killed by {name}, {why}. The same command continues it."
+
+
+def state_of(job: Job) -> str:
+    """finished, failed, interrupted, running (by its own word) or new."""
+    try:
+        return str(job.folder.status["state"])
+    except EmotionError:
+        return "new"
+
+
+def message_of(job: Job) -> str:
+    with suppress(EmotionError):
+        return str(job.folder.status.get("message") or "")
+    return "it died before it had a folder"
+
+
+def _child(plain: dict[str, Any], slot: dict[str, str], prefix: str, precision: str | None) -> None:
+    """One job in its own process."""
+    os.environ.update(slot)
+    from emotion.training.console import Log
+    from emotion.training.folder import HeldError
+    from emotion.training.train import train
+
+    config: RunConfig = validate(plain)
+    try:
+        train(config, Log(prefix=prefix), precision)
+    except HeldError:
+        sys.exit(BUSY_EXIT)
+    except EmotionError:
+        sys.exit(1)  # it is in status.json, which the parent reads
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(1)
+
+
+def _write_jobs(sweep: Path, jobs: Sequence[Job]) -> None:
+    atomic.write_json(
+        sweep / "jobs.json",
+        {
+            "format": FORMAT,
+            "jobs": [
+                {
+                    "identity": job.identity,
+                    "configuration": job.without_fold,
+                    "folder": os.path.relpath(job.folder.path, sweep),
+                    "overrides": list(job.overrides),
+                    "choices": job.choices,
+                }
+                for job in jobs
+            ],
+        },
+    )
+
+
+def _write_status(sweep: Path, jobs: Sequence[Job]) -> None:
+    states = {job.folder.name: state_of(job) for job in jobs}
+    messages = {job.folder.name: message_of(job) for job in jobs if state_of(job) == "failed"}
+    finished = sum(state == "finished" for state in states.values())
+    atomic.write_json(
+        sweep / "status.json",
+        {"format": FORMAT, "written": now(), "finished": finished, "jobs": states, "failures": messages},
+    )
+
+
+def _show(sweep: Path, states: dict[str, str]) -> None:
+    from emotion.reporting.sweep import SweepFolder, write_tables
+
+    table = write_tables(SweepFolder.open(sweep))
+    print(table)
+    failed = sum(state != "finished" for state in states.values())
+    if failed:
+        print(f"{failed} of {len(states)} jobs did not finish. The same command tries them again.")
+    print(sweep, flush=True)

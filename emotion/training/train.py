@@ -1,0 +1,52 @@
+"""How a run begins: its data, identity and folder, and whether anything is left to do. Imports no torch before."""
+
+from emotion.data.dataset import open_store
+from emotion.errors import RunError
+from emotion.runs import RunFolder
+from emotion.schema import RunConfig
+from emotion.training.console import Log
+from emotion.training.folder import folder_name, locked, new_attempt, point_latest, read_status
+from emotion.training.identity import digest, essence
+from emotion.training.progress import preparing
+
+
+def train(config: RunConfig, log: Log | None = None, measured: str | None = None) -> RunFolder:
+    """Do what `config` describes, as far as it isn't done yet.
+
+    Args:
+        log: where lines go.
+        measured: what `trainer.precision=auto` comes to, if that is known from another run on this machine.
+
+    Raises:
+        EmotionError: the data, the weights or the run folder are not what they should be, or training failed.
+    """
+    log = log or Log()
+    store = open_store(config.data, config.preprocess, config.machine.cache_dir, preparing(log), log)
+    identity = digest(essence(config, store.fingerprint))
+    folder = RunFolder(config.machine.runs_dir.absolute() / folder_name(config, identity))
+    with locked(folder.path):
+        status = read_status(folder)
+        if status and status["identity"] != identity:
+            raise RunError(
+                f"{folder.path} holds the run {status['identity']}, expected {identity}: its first 8 digits are the "
+                "same by chance, or the folder was copied. Move it away."
+            )
+        if config.force and status is not None:
+            new_attempt(folder)
+            status = None
+        if status and status["state"] == "finished":
+            code = f", commit {status['commit'][:8]}" if status.get("commit") else ""
+            log(
+                f"Finished already, on {status['finished']} with emotion {status['version']}{code}: {folder.path}"
+            )
+            log("force=true starts a new attempt.")
+        if not status or status["state"] != "finished" or (config.evaluation.test and not folder.has("test")):
+            from emotion.training.run import Run
+
+            run = Run(config, store, folder, identity, log, measured)
+            if status and status["state"] == "finished":
+                run.add_test()
+            else:
+                run.do()
+    point_latest(folder)
+    return RunFolder(folder.path)

@@ -1,0 +1,229 @@
+"""FER2013's folder form: official parts from file names, and a clear answer to everything that isn't it."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from emotion.data.preparation import Preparation
+from emotion.data.readers import fer2013
+from emotion.data.store import prepare
+from emotion.data.table import SampleTable
+from emotion.errors import DataError
+
+CODES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
+OFFICIAL = {"train": 28_709, "val": 3_589, "test": 3_589}
+PER_CLASS = {
+    "train": [3995, 436, 4097, 7215, 4830, 3171, 4965],
+    "val": [467, 56, 496, 895, 653, 415, 607],
+    "test": [491, 55, 528, 879, 594, 416, 626],
+}
+
+
+def splits(table: SampleTable) -> dict[str | None, int]:
+    return dict(table.frame["split"].value_counts().iter_rows())
+
+
+def reasons(table: SampleTable) -> dict[str, int]:
+    return dict(table.rejected["reason"].value_counts().iter_rows())
+
+
+def test_the_file_name_tells_part_and_the_folder_the_label(fer_folders: Path) -> None:
+    table = fer2013.read(fer_folders)
+    assert table.classes == CODES
+    assert table.official
+    assert splits(table) == {"train": 28, "val": 14, "test": 14}
+    parts = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
+    names = {"angry": 0, "disgust": 1, "fear": 2, "happy": 3, "sad": 4, "surprise": 5, "neutral": 6}
+    for index, (sample, label, split) in enumerate(table.frame.select("id", "label", "split").iter_rows()):
+        _, folder, file = sample.split("/")
+        assert label == names[folder]
+        assert split == parts[file.split("_")[0]]
+        assert np.array_equal(table.source.read(index), np.asarray(Image.open(fer_folders / sample)))
+
+
+def test_a_separate_validation_folder_gives_the_same_parts(fer_folders: Path) -> None:
+    together = fer2013.read(fer_folders)
+    for file in list(fer_folders.glob("test/*/PublicTest_*")):
+        place = fer_folders / "validation" / file.parent.name
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.move(file, place)
+    apart = fer2013.read(fer_folders)
+    assert splits(apart) == splits(together)
+    assert apart.official
+
+    def by_name(table: SampleTable) -> set[tuple[str, int, str]]:
+        return {(i.rpartition("/")[2], label, s) for i, label, s, _ in table.frame.iter_rows()}
+
+    assert by_name(apart) == by_name(together)
+
+
+@pytest.mark.parametrize("above", ["", "archive", "archive/fer 2013 (copy)"])
+def test_the_download_may_lie_in_a_folder_or_two(fer_folders: Path, tmp_path: Path, above: str) -> None:
+    root = tmp_path / "elsewhere [ü]"
+    shutil.move(fer_folders, root / above)
+    table = fer2013.read(root)
+    assert len(table) == 56
+    assert table.frame["id"].str.starts_with("t").all()  # train/… or test/…: nothing of the place
+
+
+def test_ids_and_signature_do_not_depend_on_the_place(fer_folders: Path, tmp_path: Path) -> None:
+    before = fer2013.read(fer_folders).frame, fer2013.signature(fer_folders)
+    shutil.move(fer_folders, tmp_path / "moved")
+    assert before[0].sort("id").equals(fer2013.read(tmp_path / "moved").frame.sort("id"))
+    assert before[1] == fer2013.signature(tmp_path / "moved")
+
+
+def test_the_signature_sees_added_removed_and_renamed_files(fer_folders: Path) -> None:
+    seen = {fer2013.signature(fer_folders)}
+    file = fer_folders / "train" / "happy" / "Training_30.jpg"
+    renamed = file.rename(file.with_name("Training_39.jpg"))
+    seen.add(fer2013.signature(fer_folders))
+    renamed.unlink()
+    seen.add(fer2013.signature(fer_folders))
+    assert len(seen) == 3
+
+
+def test_a_few_missing_images_are_told(fer_folders: Path) -> None:
+    notes = fer2013.read(fer_folders).notes
+    assert any("incomplete: found 28 / 14 / 14" in note for note in notes)
+
+
+def test_a_renumbered_copy_is_not_the_official_split(fer_folders: Path) -> None:
+    for number, file in enumerate(sorted(fer_folders.glob("*/*/*.jpg"))):
+        file.rename(file.with_name(f"{number}.jpg"))
+    table = fer2013.read(fer_folders)
+    assert not table.official
+    assert splits(table) == {"train": 28, "test": 28}
+    assert any(
+        note.startswith("not the official split: train / val / test 28 / 0 / 28") for note in table.notes
+    )
+
+
+def test_more_images_than_published_in_a_part_is_not_the_official_split(fer_folders: Path) -> None:
+    first = next((fer_folders / "test" / "disgust").glob("PrivateTest_*"))
+    for number in range(60):  # 55 were published
+        shutil.copy(first, first.with_name(f"PrivateTest_9{number}.jpg"))
+    table = fer2013.read(fer_folders)
+    assert not table.official
+    assert any("not the official split" in note for note in table.notes)
+
+
+def test_images_in_another_part_s_folder_are_told_and_the_name_decides(fer_folders: Path) -> None:
+    file = fer_folders / "train" / "happy" / "Training_30.jpg"
+    shutil.move(file, fer_folders / "test" / "happy")
+    table = fer2013.read(fer_folders)
+    assert splits(table)["train"] == 28
+    assert any(note.startswith("1 images lie in the folder of another part") for note in table.notes)
+
+
+def test_class_folders_without_parts_are_split_by_us(fer_folders: Path, tmp_path: Path) -> None:
+    for file in list(fer_folders.glob("*/*/*.jpg")):
+        place = tmp_path / "flat" / file.parent.name
+        place.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, place / f"{file.parent.parent.name}{file.stem.split('_')[1]}-{file.name[:2]}.jpg")
+    table = fer2013.read(tmp_path / "flat")
+    assert splits(table) == {None: len(table)}
+    assert not table.official
+    assert "names no parts" in table.notes[0]
+
+
+def test_broken_files_are_rejected_one_by_one(fer_folders: Path, tmp_path: Path) -> None:
+    happy = fer_folders / "train" / "happy"
+    whole = (happy / "Training_30.jpg").read_bytes()
+    (happy / "Training_30.jpg").write_bytes(whole[: len(whole) // 2])
+    (happy / "Training_31.jpg").write_text("not an image")
+    (happy / "Training_32.jpg").write_bytes(b"")
+    (happy / "notes.txt").write_text("mine")
+    (happy / ".DS_Store").write_text("")
+    (happy / "me.jpg").write_bytes(whole)
+    (happy / "more").mkdir()
+    table = fer2013.read(fer_folders)
+    assert reasons(table) == {"not an image file": 1, "no official part": 1, "unexpected folder": 1}
+    store = prepare(lambda: table, {"name": "x"}, Preparation(48, 1), tmp_path / "cache")
+    assert store.manifest["rejected"] == {
+        "unreadable image": 3,
+        "not an image file": 1,
+        "no official part": 1,
+        "unexpected folder": 1,
+    }
+    assert len(store) == 53
+    unreadable = store.rejected.filter(store.rejected["reason"] == "unreadable image")
+    assert unreadable["id"].to_list() == [f"train/happy/Training_3{n}.jpg" for n in range(3)]
+    details = unreadable["detail"].to_list()
+    assert "runcated" in details[0]
+    assert "not an image" in details[1]
+    assert "empty" in details[2]
+
+
+def test_a_further_class_folder_is_rejected_by_name(fer_folders: Path) -> None:
+    place = fer_folders / "train" / "bored"
+    place.mkdir()
+    shutil.copy(fer_folders / "train" / "happy" / "Training_30.jpg", place)
+    table = fer2013.read(fer_folders)
+    assert reasons(table) == {"unknown class folder 'bored'": 1}
+    assert len(table) == 56
+
+
+def test_a_misspelt_class_folder_is_an_error_that_names_it(fer_folders: Path) -> None:
+    for part in ("train", "test"):
+        (fer_folders / part / "happy").rename(fer_folders / part / "hapy")
+    with pytest.raises(DataError, match=r"none of happiness; found instead unknown class folder 'hapy'"):
+        fer2013.read(fer_folders)
+
+
+def test_an_unset_root_is_an_error() -> None:
+    with pytest.raises(DataError, match="found null. Set data.root="):
+        fer2013.read(None)
+
+
+def test_a_missing_root_says_what_is_there(tmp_path: Path) -> None:
+    (tmp_path / "fer2013-copy").mkdir()
+    with pytest.raises(DataError, match=r"does not exist.*exists and holds fer2013-copy/"):
+        fer2013.read(tmp_path / "fer2013")
+
+
+@pytest.mark.parametrize("content", ["nothing", "cats/"])
+def test_another_layout_says_what_was_expected_found_and_what_to_do(tmp_path: Path, content: str) -> None:
+    if content == "cats/":
+        (tmp_path / "cats").mkdir()
+    with pytest.raises(DataError) as caught:
+        fer2013.read(tmp_path)
+    text = str(caught.value)
+    assert "expected a FER2013 download: fer2013.csv" in text
+    assert f"holds {content}" in text
+    assert "https://www.kaggle.com" in text
+
+
+def test_class_folders_without_images_are_an_error(fer_folders: Path) -> None:
+    for file in fer_folders.glob("*/*/*.jpg"):
+        file.unlink()
+    with pytest.raises(DataError, match="expected images in the class folders of .* found none"):
+        fer2013.read(fer_folders)
+
+
+def test_an_archive_is_to_be_unpacked(tmp_path: Path) -> None:
+    (tmp_path / "fer2013.zip").write_bytes(b"PK")
+    with pytest.raises(DataError, match="unpack it first"):
+        fer2013.read(tmp_path / "fer2013.zip")
+
+
+def test_two_downloads_below_the_root_are_an_error(fer_folders: Path) -> None:
+    shutil.copytree(fer_folders, fer_folders.parent / "again")
+    with pytest.raises(DataError, match="found 2 below .*: again, fer2013"):
+        fer2013.read(fer_folders.parent)
+
+
+def test_the_real_folders_have_the_published_counts(emotion_data: Path) -> None:
+    table = fer2013.read(emotion_data / "fer2013")
+    assert splits(table) == OFFICIAL
+    counts = {
+        split: [table.frame.filter(split=split, label=label).height for label in range(7)]
+        for split in OFFICIAL
+    }
+    assert counts == PER_CLASS
+    assert table.official
+    assert not table.notes
+    assert table.rejected.height == 0

@@ -1,0 +1,316 @@
+"""Batches: what they hold, that workers don't change them, and that evaluation is never augmented."""
+
+import gc
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+import pytorch_lightning as lightning
+import torch
+
+from emotion.data.datamodule import ExpressionDataModule
+from emotion.data.preparation import Preparation
+from emotion.data.splits import make_split
+from emotion.data.store import Store, prepare
+from emotion.data.table import SampleTable
+from emotion.schema import (
+    AugmentBasic,
+    AugmentNone,
+    BalancedSampling,
+    NaturalSampling,
+    UndersampleSampling,
+)
+
+MakeStore = Callable[..., Store]
+Batch = dict[str, torch.Tensor]
+LABELS = [0] * 80 + [1] * 44 + [2] * 6
+
+
+@pytest.fixture
+def store(make_store: MakeStore) -> Store:
+    return make_store(LABELS)
+
+
+def module(store: Store, **changes: Any) -> ExpressionDataModule:
+    split = make_split(store.frame, fold=None, folds=4, val_fraction=0.2, test_fraction=0.2, seed=0)
+    arguments: dict[str, Any] = {
+        "batch_size": 16,
+        "sampling": NaturalSampling(),
+        "augment": AugmentBasic(),
+        "seed": 0,
+        "workers": 0,
+    }
+    return ExpressionDataModule(store, split, **(arguments | changes))
+
+
+def epoch(data: ExpressionDataModule, number: int) -> list[Batch]:
+    loader = data.train_dataloader()
+    loader.batch_sampler.set_epoch(number)  # type: ignore[union-attr]
+    return list(loader)
+
+
+def joined(batches: Iterable[Batch], key: str) -> np.ndarray:
+    return torch.cat([batch[key] for batch in batches]).numpy()
+
+
+def same(one: list[Batch], two: list[Batch]) -> bool:
+    return len(one) == len(two) and all(
+        a.keys() == b.keys() and all(torch.equal(a[k], b[k]) for k in a)
+        for a, b in zip(one, two, strict=True)
+    )
+
+
+def unchanged(batches: Iterable[Batch], store: Store) -> bool:
+    """Whether all images are the store's."""
+    return all(np.array_equal(b["image"].numpy(), store.images[b["index"].numpy()]) for b in batches)
+
+
+def test_a_batch_is_a_dict_of_known_types(store: Store) -> None:
+    batch = epoch(module(store), 0)[0]
+    assert set(batch) == {"image", "label", "index"}
+    assert (batch["image"].dtype, batch["image"].shape) == (torch.uint8, (16, 12, 12, 1))
+    assert (batch["label"].dtype, batch["label"].shape) == (torch.int64, (16,))
+    assert (batch["index"].dtype, batch["index"].shape) == (torch.int64, (16,))
+    assert batch["image"].is_contiguous()
+    assert np.array_equal(batch["label"].numpy(), store.labels[batch["index"].numpy()])
+
+
+def test_an_epoch_shows_the_training_part_and_nothing_else(store: Store) -> None:
+    data = module(store)
+    assert sorted(joined(epoch(data, 0), "index")) == data.split.train.tolist()
+
+
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # more workers than cores
+@pytest.mark.parametrize("workers", [2, 4])
+@pytest.mark.parametrize("sampling", [NaturalSampling(), BalancedSampling()])
+def test_workers_do_not_change_the_batches(store: Store, workers: int, sampling: Any) -> None:
+    alone = module(store, sampling=sampling)
+    helped = module(store, sampling=sampling, workers=workers)
+    loader = helped.train_dataloader()
+    assert loader.num_workers == workers
+    for number in (0, 3):  # the same workers go on to another epoch
+        loader.batch_sampler.set_epoch(number)  # type: ignore[union-attr]
+        assert same(epoch(alone, number), list(loader))
+
+
+def test_epochs_and_seeds_differ_in_order_and_in_images(store: Store) -> None:
+    def images(data: ExpressionDataModule, number: int) -> tuple[list[int], dict[int, bytes]]:
+        batches = epoch(data, number)
+        index, image = joined(batches, "index"), joined(batches, "image")
+        return index.tolist(), {
+            row: picture.tobytes() for row, picture in zip(index.tolist(), image, strict=True)
+        }
+
+    first, again = images(module(store), 0), images(module(store), 0)
+    assert first == again
+    for other in (images(module(store), 1), images(module(store, seed=1), 0)):
+        assert other[0] != first[0]
+        assert all(other[1][row] != first[1][row] for row in first[1])
+
+
+def draws_of(batches: list[Batch]) -> dict[int, list[bytes]]:
+    found: dict[int, list[bytes]] = {}
+    for row, picture in zip(joined(batches, "index").tolist(), joined(batches, "image"), strict=True):
+        found.setdefault(row, []).append(picture.tobytes())
+    return found
+
+
+def test_an_image_that_is_drawn_often_is_never_the_same_twice(store: Store) -> None:
+    # Class 2 has 4 training images for class 0's 51: 12 or 13 draws each.
+    found = draws_of(epoch(module(store, sampling=BalancedSampling()), 0))
+    assert max(len(draws) for draws in found.values()) >= 12
+    assert all(len(set(draws)) == len(draws) for draws in found.values())
+
+
+def test_twenty_draws_are_twenty_images(make_store: MakeStore) -> None:
+    data = module(make_store([0] * 160 + [1] * 8), sampling=BalancedSampling())
+    found = draws_of(epoch(data, 0))
+    rare = {row: draws for row, draws in found.items() if data.store.labels[row] == 1}
+    assert max(len(draws) for draws in rare.values()) >= 20
+    assert all(len(set(draws)) == len(draws) for draws in rare.values())
+
+
+def test_a_seed_without_the_draw_number_would_be_noticed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = module(store, sampling=BalancedSampling())
+    assert data.augment is not None
+    real = type(data.augment).__call__
+    monkeypatch.setattr(
+        type(data.augment),
+        "__call__",
+        lambda self, image, seed, e, key, draw: real(self, image, seed, e, key, 0),
+    )
+    assert any(len(set(draws)) < len(draws) for draws in draws_of(epoch(data, 0)).values())
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize("sampling", [NaturalSampling(), UndersampleSampling(), BalancedSampling()])
+@pytest.mark.parametrize("part", ["val", "test"])
+def test_evaluation_shows_each_image_once_unchanged_and_in_order(
+    store: Store, part: str, sampling: Any, workers: int
+) -> None:
+    data = module(store, sampling=sampling, workers=workers, eval_batch_size=7)
+    loader = data.val_dataloader() if part == "val" else data.test_dataloader()
+    first, second = list(loader), list(loader)
+    assert unchanged(first, store)
+    assert same(first, second)
+    assert joined(first, "index").tolist() == data.split.part(part).tolist()
+    assert {len(batch["label"]) for batch in first[:-1]} <= {7}
+
+
+def test_augmentation_in_validation_would_be_noticed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = module(store)
+    assert not unchanged(epoch(data, 0), store)
+    assert unchanged(epoch(module(store, augment=AugmentNone()), 0), store)
+    real = data._loader
+    monkeypatch.setattr(data, "_loader", lambda batches, _: real(batches, data.augment))
+    assert not unchanged(data.val_dataloader(), store)
+
+
+def test_class_counts_are_those_of_the_part_as_it_is(store: Store) -> None:
+    data = module(store, sampling=BalancedSampling())
+    for part in ("train", "val", "test"):
+        expected = [(store.labels[data.split.part(part)] == label).sum() for label in range(3)]
+        assert data.class_counts(part).tolist() == expected
+
+
+def test_the_store_is_not_changed_by_augmentation(store: Store) -> None:
+    before = np.array(store.images)
+    epoch(module(store), 0)
+    assert np.array_equal(before, store.images)
+
+
+class Recorder(lightning.LightningModule):
+    """Learns nothing and writes down what it is given."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.zeros(1))
+        self.seen: list[list[int]] = []
+        self.pictures: list[bytes] = []
+
+    def on_train_epoch_start(self) -> None:
+        self.seen.append([])
+
+    def training_step(self, batch: Batch, _: int) -> torch.Tensor:
+        self.seen[-1] += batch["index"].tolist()
+        self.pictures.append(batch["image"].numpy().tobytes())
+        return self.weight.sum()
+
+    def validation_step(self, batch: Batch, _: int) -> None:
+        assert batch["index"].tolist()
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.SGD(self.parameters(), lr=0.1)
+
+
+def fit(data: ExpressionDataModule, folder: Path, epochs: int, resume: Path | None = None) -> Recorder:
+    recorder = Recorder()
+    trainer = lightning.Trainer(
+        max_epochs=epochs,
+        accelerator="cpu",
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        enable_checkpointing=False,
+        use_distributed_sampler=False,
+    )
+    trainer.fit(recorder, datamodule=data, ckpt_path=resume)
+    trainer.save_checkpoint(folder / f"{epochs}.ckpt")
+    return recorder
+
+
+@pytest.mark.filterwarnings("ignore:.*does not have many workers")
+@pytest.mark.filterwarnings("ignore:.*number of training batches")
+@pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")  # Lightning 2.6.6 with torch 2.15
+@pytest.mark.parametrize("workers", [0, 2])
+def test_under_lightning_each_epoch_is_its_own_and_a_resumed_run_goes_on(
+    store: Store, tmp_path: Path, workers: int
+) -> None:
+    whole = fit(module(store, workers=workers), tmp_path, 3)
+    expected = [joined(epoch(module(store), number), "index").tolist() for number in range(3)]
+    assert whole.seen == expected
+    fit(module(store, workers=workers), tmp_path, 1)
+    rest = fit(module(store, workers=workers), tmp_path, 3, tmp_path / "1.ckpt")
+    assert rest.seen == expected[1:]
+    assert rest.pictures == whole.pictures[-len(rest.pictures) :]
+
+
+class Numbers:
+    """Each image holds its own number, made when it is asked for."""
+
+    def read(self, index: int) -> np.ndarray:
+        return np.frombuffer(index.to_bytes(16, "little"), np.uint8).reshape(4, 4)
+
+
+def table(count: int) -> SampleTable:
+    frame = pl.DataFrame(
+        {
+            "id": [f"train/happy/Training_{i:08d}.jpg" for i in range(count)],
+            "label": np.arange(count) % 7,
+            "split": None,
+            "group": [f"person-{i // 10:06d}" for i in range(count)],
+        },
+        schema_overrides={"split": pl.String, "label": pl.Int64},
+    )
+    return SampleTable("many", tuple("abcdefg"), frame, Numbers())
+
+
+def anonymous_mib() -> float:
+    """Memory of this process that isn't a mapped file."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon"):
+            return int(line.split()[1]) / 1024
+    pytest.skip("this system doesn't tell what memory is mapped")
+
+
+def measure(cache: Path) -> None:
+    """Print for each store in `cache`: bytes of memory an image beyond the map, seconds to the first batch."""
+    sizes = sorted((Store.open(path) for path in cache.glob("many-*")), key=len)
+    epoch(module(sizes[0], augment=AugmentNone(), sampling=BalancedSampling()), 0)  # what the first use takes
+    for store in sizes:
+        before, started = anonymous_mib(), time.perf_counter()
+        opened = Store.open(store.path)
+        data = module(opened, batch_size=128, sampling=BalancedSampling())
+        batch = next(iter(data.train_dataloader()))
+        seconds = time.perf_counter() - started
+        gc.collect()
+        taken = (anonymous_mib() - before) * 2**20 / len(opened)
+        print(taken, seconds, len(batch["label"]))
+
+
+@pytest.mark.slow
+def test_half_a_million_images_stay_linear_and_take_little_memory(tmp_path: Path) -> None:
+    """Run in a process of its own, because what was freed by others hides what is taken here."""
+    for count in (60_000, 500_000):
+        started = time.perf_counter()
+        prepare(
+            lambda count=count: table(count), {"name": "many", "count": count}, Preparation(4, 1), tmp_path
+        )
+        assert time.perf_counter() - started < count * 1e-4
+    done = subprocess.run(
+        [sys.executable, __file__, str(tmp_path)],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    small, large = (
+        dict(zip(("bytes", "s"), map(float, line.split()), strict=True)) for line in done.stdout.splitlines()
+    )
+    assert large["bytes"] < 100
+    assert large["s"] < 3
+    assert large["s"] < 20 * max(small["s"], 0.1)
+
+
+if __name__ == "__main__":
+    measure(Path(sys.argv[1]))

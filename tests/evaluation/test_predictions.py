@@ -1,0 +1,185 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from emotion.errors import DataError
+from emotion.evaluation.predictions import Meta, Predictions, from_arrays, read, write
+from tests.evaluation.tables import simulated
+
+CLASSES = ("anger", "fear", "neutral")
+META = Meta(data="fer2013", part="test", run="fer2013-vgg-fx-0a1b2c3d", selected_on_this_part=True)
+LABELS = [0, 2, 1]
+PROBABILITIES = np.array([[0.7, 0.2, 0.1], [0.1, 0.1, 0.8], [0.4, 0.35, 0.25]])
+
+
+def small() -> Predictions:
+    return from_arrays(["a", "b", "c"], LABELS, PROBABILITIES, CLASSES, META, groups=["p", None, "p"], fold=2)
+
+
+def raw(**columns: object) -> pl.DataFrame:
+    """The small table's frame with other columns."""
+    return small().frame.with_columns(**{name: pl.Series(values) for name, values in columns.items()})
+
+
+def rewritten(path: Path, **metadata: object) -> Path:
+    """The small table's file with other metadata."""
+    write(path, small())
+    content = json.loads(pl.read_parquet_metadata(path)["emotion"]) | metadata
+    pl.read_parquet(path).write_parquet(path, metadata={"emotion": json.dumps(content)})
+    return path
+
+
+def test_a_table_comes_back_as_it_was_written(tmp_path: Path) -> None:
+    write(tmp_path / "predictions" / "test.parquet", small())
+    found = read(tmp_path / "predictions" / "test.parquet")
+    assert found.frame.equals(small().frame)
+    assert (found.classes, found.meta) == (CLASSES, META)
+    assert found.ids == ["a", "b", "c"]
+    assert found.groups == ["p", None, "p"]
+    assert found.labels.tolist() == LABELS
+    assert found.predicted.tolist() == [0, 2, 0]
+    np.testing.assert_allclose(found.probabilities, PROBABILITIES, rtol=1e-6)
+    np.testing.assert_allclose(found.confidence, [0.7, 0.8, 0.4], rtol=1e-6)
+    assert found.labels.dtype == np.int64
+    assert found.probabilities.dtype == np.float64
+
+
+def test_the_file_has_the_columns_and_the_metadata_of_format_1(tmp_path: Path) -> None:
+    write(tmp_path / "test.parquet", small())
+    frame = pl.read_parquet(tmp_path / "test.parquet")
+    assert dict(frame.schema) == {
+        "id": pl.String,
+        "group": pl.String,
+        "label": pl.Int16,
+        "fold": pl.Int16,
+        **{f"p/{name}": pl.Float32 for name in CLASSES},
+    }
+    content = json.loads(pl.read_parquet_metadata(tmp_path / "test.parquet")["emotion"])
+    content.pop("version", None)
+    assert content == {
+        "format": 1,
+        "classes": list(CLASSES),
+        "data": "fer2013",
+        "part": "test",
+        "run": "fer2013-vgg-fx-0a1b2c3d",
+        "selected_on_this_part": True,
+    }
+
+
+def test_a_failed_write_leaves_the_old_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "test.parquet"
+    write(path, small())
+    before = path.read_bytes()
+
+    def half(self: pl.DataFrame, file: Path, **_: object) -> None:
+        Path(file).write_bytes(b"PAR1")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(pl.DataFrame, "write_parquet", half)
+    with pytest.raises(OSError, match="no space"):
+        write(path, simulated(20))
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_rows_of_half_precision_are_scaled_to_sum_to_one() -> None:
+    rough = from_arrays(["a"], [0], [[0.5004, 0.25, 0.25]], CLASSES, META)
+    assert rough.probabilities.sum() == pytest.approx(1, abs=1e-15)
+
+
+def test_other_probabilities_keep_the_images() -> None:
+    changed = small().with_probabilities(np.full((3, 3), 1 / 3))
+    assert changed.frame.drop(pl.selectors.starts_with("p/")).equals(
+        small().frame.drop(pl.selectors.starts_with("p/"))
+    )
+    np.testing.assert_allclose(changed.probabilities, 1 / 3)
+
+
+@pytest.mark.parametrize(
+    ("frame", "complaint"),
+    [
+        (lambda: raw(id=["a", "b", "a"]), "each id once, found 1 .* 'a'"),
+        (lambda: raw(id=["a", None, "c"]), "found 1 without one"),
+        (lambda: raw(label=[0, 3, 1]), "labels from 0 to 2 .* such as 3 for the image 'b'"),
+        (lambda: raw(label=[0, -1, 1]), "labels from 0 to 2 .* such as -1"),
+        (lambda: raw(label=[0, None, 1]), "labels from 0 to 2"),
+        (lambda: raw(label=[0.0, 2.0, 1.0]), "integer labels"),
+        (lambda: raw(**{"p/fear": [0.2, np.nan, 0.35]}), "finite .* NaN .* 1 of 3 .* 'b'"),
+        (lambda: raw(**{"p/fear": [0.2, 0.5, 0.35]}), "sum to 1 .* 1 of 3 .* 'b'"),
+        (lambda: raw(**{"p/fear": [3.1, -2.0, 0.35]}), r"within \[0, 1\], .*logits"),
+        (lambda: small().frame.drop("p/fear"), "missing: p/fear"),
+        (lambda: small().frame.drop("group"), "missing: group"),
+        (lambda: small().frame.rename({"p/fear": "p/contempt"}), "unknown: p/contempt"),
+        (lambda: small().frame.clear(), "empty table"),
+    ],
+)
+def test_a_table_that_makes_no_sense_is_refused(frame: object, complaint: str) -> None:
+    with pytest.raises(DataError, match=complaint):
+        Predictions(frame(), CLASSES, META)  # type: ignore[operator]
+
+
+def test_wrong_shapes_are_refused() -> None:
+    with pytest.raises(DataError, match=r"shape \(N, 3\)"):
+        from_arrays(["a"], [0], [[0.5, 0.5]], CLASSES, META)
+    with pytest.raises(DataError, match="lengths .*'labels': 2"):
+        from_arrays(["a"], [0, 1], [[0.5, 0.5, 0]], CLASSES, META)
+    with pytest.raises(DataError, match="different names"):
+        from_arrays(["a"], [0], [[0.5, 0.5]], ("fear", "fear"), META)
+    with pytest.raises(DataError, match="'val' or 'test'"):
+        Predictions(small().frame, CLASSES, Meta("d", "train", "r"))  # type: ignore[arg-type]
+
+
+def test_reading_names_the_file_and_what_is_wrong_with_it(tmp_path: Path) -> None:
+    path = tmp_path / "val.parquet"
+    with pytest.raises(DataError, match=r"val\.parquet, found none.*start the run again"):
+        read(path)
+    path.write_bytes(b"not parquet")
+    with pytest.raises(DataError, match=r"val\.parquet: .*can't be read"):
+        read(path)
+    small().frame.write_parquet(path)
+    with pytest.raises(DataError, match=r"val\.parquet: .*another parquet file"):
+        read(path)
+    write(path, small())
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(DataError, match=r"val\.parquet: .*can't be read"):
+        read(path)
+
+
+def test_an_unknown_format_names_the_version_that_reads_it(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"format 1, found format 2\. It needs emotion 9\.1 or a later one"):
+        read(rewritten(tmp_path / "a.parquet", format=2, version="9.1"))
+
+
+def test_another_label_set_is_refused(tmp_path: Path) -> None:
+    write(tmp_path / "a.parquet", small())
+    with pytest.raises(DataError, match="label set anger, neutral, found anger, fear, neutral"):
+        read(tmp_path / "a.parquet", classes=("anger", "neutral"))
+    assert read(tmp_path / "a.parquet", classes=CLASSES).classes == CLASSES
+    with pytest.raises(DataError, match="missing: p/sadness"):
+        read(rewritten(tmp_path / "b.parquet", classes=["anger", "sadness", "neutral"]))
+
+
+def test_broken_metadata_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    small().frame.write_parquet(path, metadata={"emotion": '{"format": 1}'})
+    with pytest.raises(DataError, match="'classes' in the table's metadata"):
+        read(path)
+    small().frame.write_parquet(path, metadata={"emotion": "{"})
+    with pytest.raises(DataError, match="metadata in JSON"):
+        read(path)
+
+
+def test_importing_loads_nothing_heavy() -> None:
+    heavy = "{'torch', 'scipy', 'sklearn', 'pytorch_lightning', 'matplotlib'}"
+    code = (
+        "import sys, emotion.evaluation.predictions, emotion.evaluation.metrics, emotion.evaluation.intervals, "
+        "emotion.evaluation.comparison, emotion.evaluation.calibration, emotion.evaluation.folds; "
+        f"sys.exit(', '.join({heavy} & set(sys.modules)) or 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

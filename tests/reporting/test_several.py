@@ -1,0 +1,250 @@
+"""The report of several runs: ranking, tests, differences, folds; validation decides, test only on request."""
+
+import json
+import shutil
+import time
+from pathlib import Path
+
+import fakes
+import numpy as np
+import pytest
+import yaml
+from page_tree import Node, cells, number, parse, table_with
+from sklearn import metrics as sk
+
+from emotion.evaluation import predictions
+from emotion.evaluation.comparison import compare
+from emotion.evaluation.folds import pool
+from emotion.reporting.contenders import contenders, differing
+from emotion.reporting.evidence import Subject
+from emotion.reporting.report import make_page, render
+from emotion.runs import RunFolder
+
+
+def rendered(runs: list[RunFolder], **options: bool) -> Node:
+    return parse(render(make_page(runs, fakes.faces, **options)))
+
+
+def notes_of(page: Node) -> str:
+    return " ".join(note.text for note in page.find("p", class_="note"))
+
+
+def pooled(sweep: list[RunFolder], model: str) -> predictions.Predictions:
+    runs = [run for run in sweep if model in run.name]
+    return pool([predictions.read(run.predictions("val")) for run in runs], run=model)
+
+
+def accuracy(run: RunFolder, part: str = "val") -> float:
+    table = predictions.read(run.predictions(part))  # type: ignore[arg-type]
+    return float(sk.accuracy_score(table.labels, table.probabilities.argmax(axis=1)))
+
+
+def test_ranking_is_computed_from_the_pooled_folds(sweep: list[RunFolder], sweep_page: Node) -> None:
+    rows = cells(table_with(sweep_page, "Scores on validation images"))
+    assert [row[0] for row in rows] == ["resnet18", "minivgg"]
+    for row in rows:
+        table = pooled(sweep, row[0])
+        guess = table.probabilities.argmax(axis=1)
+        assert row[1] == "4"
+        assert number(row[2]) == 600
+        assert number(row[4]) == pytest.approx(sk.accuracy_score(table.labels, guess), abs=6e-4)
+        assert number(row[5]) == pytest.approx(sk.balanced_accuracy_score(table.labels, guess), abs=6e-4)
+        assert number(row[6]) == pytest.approx(sk.f1_score(table.labels, guess, average="macro"), abs=6e-4)
+
+
+def test_letters_and_sentence_are_those_of_the_paired_tests(sweep: list[RunFolder], sweep_page: Node) -> None:
+    found = compare([pooled(sweep, name) for name in ("resnet18", "minivgg")], names=["resnet18", "minivgg"])
+    rows = cells(table_with(sweep_page, "Scores on validation images"))
+    assert {row[0]: row[10] for row in rows} == dict(found.ranking.select("run", "letters").iter_rows())
+    assert found.sentence.split(":")[0] in sweep_page.one("p", class_="finding").text
+    pair = cells(table_with(sweep_page, "Pairs on the same images"))[0]
+    assert pair[0] == "resnet18 − minivgg"
+    assert number(pair[1]) == pytest.approx(100 * found.pairs["difference"][0], abs=0.051)
+
+
+def test_fold_table(sweep: list[RunFolder], sweep_page: Node) -> None:
+    row = next(
+        row
+        for row in cells(table_with(sweep_page, "Validation accuracy of each fold"))
+        if row[0] == "minivgg"
+    )
+    values = [accuracy(run) for run in sweep if "minivgg" in run.name]
+    assert [number(text) for text in row[1:5]] == pytest.approx(values, abs=6e-4)
+    assert number(row[5]) == pytest.approx(np.mean(values), abs=6e-4)
+    assert number(row[6]) == pytest.approx(np.std(values, ddof=1), abs=6e-4)
+
+
+def test_difference_of_two_confusion_matrices(sweep: list[RunFolder], sweep_page: Node) -> None:
+    block = sweep_page.one("div", class_="difference")
+    data = json.loads("".join(map(str, block.one("script").children)))
+    shares = []
+    for item in data:
+        table = pooled(sweep, item["name"])
+        expected = sk.confusion_matrix(table.labels, table.probabilities.argmax(axis=1), labels=range(7))
+        np.testing.assert_array_equal(item["counts"], expected)
+        shares.append(expected / expected.sum(axis=1, keepdims=True))
+    shown = [[number(cell.text) for cell in row.find("td")] for row in block.one("tbody").find("tr")]
+    np.testing.assert_allclose(shown, 100 * (shares[0] - shares[1]), atol=0.051)
+    for select in block.find("select"):
+        assert [option.text for option in select.find("option")] == ["resnet18", "minivgg"]
+
+
+def test_settings_list_exactly_what_differs(sweep_page: Node) -> None:
+    table = table_with(sweep_page, "Settings that are not the same")
+    headings = [heading.text for heading in table.one("thead").find("th")]
+    assert headings == ["Configuration", "model.name", "optimizer.lr"]
+    assert cells(table) == [["resnet18", "resnet18", "0.003"], ["minivgg", "minivgg", "0.001"]]
+
+
+def test_hard_images_are_those_that_all_get_wrong(sweep: list[RunFolder], sweep_page: Node) -> None:
+    wrong = [
+        table.predicted != table.labels for table in (pooled(sweep, "resnet18"), pooled(sweep, "minivgg"))
+    ]
+    both = int((wrong[0] & wrong[1]).sum())
+    assert f"same {both:,} of 600 images" in sweep_page.one("section", id="hard").text
+
+
+def test_test_scores_only_on_request(sweep: list[RunFolder], sweep_html: str) -> None:
+    assert "Test accuracy" not in sweep_html
+    page = rendered(sweep, test=True)
+    row = next(row for row in cells(table_with(page, "Scores on validation images")) if row[0] == "minivgg")
+    values = [accuracy(run, "test") for run in sweep if "minivgg" in run.name]
+    assert number(row[-1]) == pytest.approx(np.mean(values), abs=6e-4)
+    folds = next(row for row in cells(table_with(page, "Test accuracy of each fold")) if row[0] == "minivgg")
+    assert [number(text) for text in folds[1:5]] == pytest.approx(values, abs=6e-4)
+
+
+def test_ranked_by_validation_even_when_test_disagrees(tmp_path: Path) -> None:
+    labels = np.arange(60) % 3
+
+    def table(right: int) -> tuple[np.ndarray, np.ndarray]:
+        answers = np.where(np.arange(60) < right, labels, (labels + 1) % 3)
+        return labels, 0.8 * np.eye(3)[answers] + 0.2 / 3
+
+    one = fakes.make_run(tmp_path, classes=("a", "b", "c"), tables={"val": table(50), "test": table(20)},
+                         config={"model.name": "one"})  # fmt: skip
+    two = fakes.make_run(tmp_path, classes=("a", "b", "c"), tables={"val": table(40), "test": table(59)},
+                         config={"model.name": "two"})  # fmt: skip
+    rows = cells(table_with(rendered([two, one], test=True), "Scores on validation images"))
+    assert [row[0] for row in rows] == ["one", "two"]
+
+
+def test_leaked_test_images_tell_no_test_score(tmp_path: Path) -> None:
+    runs = [fakes.make_run(tmp_path, count=80, leaks=9, config={"model.name": name}) for name in ("a", "b")]
+    assert "Without them accuracy is" not in notes_of(rendered(runs))
+
+
+def test_missing_folds_are_named_and_other_images_not_compared(sweep: list[RunFolder]) -> None:
+    page = rendered([run for run in sweep if "resnet18-f3" not in run.name])
+    assert "resnet18 (3 of 4)" in notes_of(page)
+    assert "judged by other images, labels or classes: minivgg" in notes_of(page)
+    assert not list(page.find("section", id="differences"))
+
+
+def test_other_label_sets_stay_in_the_table(sweep: list[RunFolder], tmp_path: Path) -> None:
+    other = fakes.make_run(
+        tmp_path, count=90, classes=(*fakes.FER2013, "contempt"), config={"model.name": "eight"}
+    )
+    page = rendered([*sweep, other])
+    assert "eight" in notes_of(page)
+    assert {row[0] for row in cells(table_with(page, "Scores on validation images"))} == {
+        "eight",
+        "resnet18",
+        "minivgg",
+    }
+    recall = {row[0]: row for row in cells(table_with(page, "Recall of each class"))}
+    assert recall["minivgg"][-1] == "—"
+    assert recall["eight"][-1] != "—"
+
+
+def test_broken_runs_are_named_and_the_rest_is_compared(sweep: list[RunFolder], tmp_path: Path) -> None:
+    for name in ("gone", "cut", "bare"):
+        source = next(run for run in sweep if "resnet18-f0" in run.name)
+        shutil.copytree(source.path, tmp_path / name)
+        config = yaml.safe_load((tmp_path / name / "config.yaml").read_text())
+        config["model"]["name"], config["fold"] = name, None
+        (tmp_path / name / "config.yaml").write_text(yaml.safe_dump(config))
+    shutil.rmtree(tmp_path / "gone" / "predictions")
+    cut = tmp_path / "cut" / "predictions" / "val.parquet"
+    cut.write_bytes(cut.read_bytes()[:500])
+    shutil.rmtree(tmp_path / "bare")
+    (tmp_path / "bare").mkdir()
+    page = rendered([*sweep, *(RunFolder(tmp_path / name) for name in ("gone", "cut", "bare"))])
+    rows = {row[0]: row for row in cells(table_with(page, "Scores on validation images"))}
+    assert list(rows)[:2] == ["resnet18", "minivgg"]
+    for name in ("gone", "cut", "bare"):
+        assert rows[name][4] == "—"
+        assert f"{name}: " in notes_of(page)
+    assert "val.parquet" in notes_of(page)
+    assert "better than minivgg" in page.one("p", class_="finding").text
+
+
+def test_no_run_has_predictions(tmp_path: Path) -> None:
+    runs = [fakes.make_run(tmp_path, parts=(), config={"model.name": name}) for name in ("a", "b")]
+    page = rendered(runs)
+    assert "None of these runs" in page.one("p", class_="finding").text
+    assert list(page.find("section", id="learning"))
+
+
+def test_one_configuration_in_folds(sweep: list[RunFolder]) -> None:
+    page = rendered([run for run in sweep if "minivgg" in run.name])
+    assert page.one("h1").text == "minivgg on fer2013, 4 folds"
+    assert "600 validation images" in page.one("p", class_="finding").text
+
+
+class TestContenders:
+    def test_folds_belong_together(self, sweep: list[RunFolder]) -> None:
+        found = contenders([Subject(run) for run in sweep])
+        assert [[subject.fold for subject in contender.subjects] for contender in found] == [[0, 1, 2, 3]] * 2
+
+    def test_a_fold_twice_is_another_contender(self, sweep: list[RunFolder], tmp_path: Path) -> None:
+        shutil.copytree(sweep[0].path, tmp_path / "again")
+        found = contenders([Subject(run) for run in [*sweep[:4], RunFolder(tmp_path / "again")]])
+        assert [len(contender.subjects) for contender in found] == [4, 1]
+        assert len({contender.name for contender in found}) == 2
+
+    @pytest.mark.parametrize(
+        ("configs", "names"),
+        [
+            ([{"model.name": "a"}, {"model.name": "b"}], ["a", "b"]),
+            (
+                [{"loss.name": "focal"}, {"sampling.name": "balanced"}],
+                ["natural · focal", "balanced · cross_entropy"],
+            ),
+            ([{"optimizer.lr": 0.1}, {"optimizer.lr": 0.2}], ["optimizer.lr=0.1", "optimizer.lr=0.2"]),
+            ([{"name": "mine"}, {"optimizer.lr": 0.2}], ["mine", "optimizer.lr=0.2"]),
+            ([{"machine.workers": 4, "seed": 1}, {"machine.workers": 0, "seed": 2}], ["seed=1", "seed=2"]),
+        ],
+    )
+    def test_names_say_what_differs(
+        self, configs: list[dict[str, object]], names: list[str], tmp_path: Path
+    ) -> None:
+        runs = [fakes.make_run(tmp_path, count=20, config=config) for config in configs]
+        found = contenders([Subject(run) for run in runs])
+        assert sorted(contender.name for contender in found) == sorted(names)
+
+    def test_machine_and_folds_make_no_difference(self, tmp_path: Path) -> None:
+        runs = [
+            fakes.make_run(
+                tmp_path, count=20, fold=fold, config={"machine.workers": fold, "data.root": f"/{fold}"}
+            )
+            for fold in (0, 1)
+        ]
+        found = contenders([Subject(run) for run in runs])
+        assert len(found) == 1
+        assert differing(found) == []
+
+
+def test_thirty_runs_are_light(tmp_path: Path) -> None:
+    runs = [
+        fakes.make_run(tmp_path, count=120, skill=1 + seed / 60, seed=seed, config={"seed": seed}, epochs=100)
+        for seed in range(30)
+    ]
+    started = time.perf_counter()
+    html = render(make_page(runs, fakes.faces))
+    assert time.perf_counter() - started < 60
+    assert len(html.encode()) < 15e6
+    page = parse(html)
+    assert len(cells(table_with(page, "Scores on validation images"))) == 30
+    used = [node.attributes["href"] for node in page.find("use")]
+    assert len(list(page.find("image"))) == len(set(used)) < len(used)

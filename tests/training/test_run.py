@@ -1,0 +1,241 @@
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from PIL import Image
+from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss
+
+import emotion
+from emotion.data.dataset import open_store
+from emotion.errors import RunError
+from emotion.evaluation import predictions
+from emotion.launch import compose
+from emotion.runs import RunFolder
+from emotion.training import checkpoint
+from emotion.training.folder import locked
+
+Train = Callable[..., RunFolder]
+FILES = (
+    "config.yaml environment.json splits.json status.json metrics.csv metrics.json checkpoints/best.ckpt report.html "
+    "predictions/val.parquet predictions/test.parquet figures/learning_curves.png figures/confusion_matrix.png "
+    "figures/class_distribution.png figures/augmentation_grid.png figures/mistakes.png log.txt"
+).split()
+
+
+def weights(run: RunFolder) -> dict[str, torch.Tensor]:
+    return checkpoint.load_weights(run.checkpoint("best"))["state_dict"]
+
+
+def test_a_finished_run_has_everything_and_no_more_weights_than_the_best(finished: RunFolder) -> None:
+    assert [name for name in FILES if not finished.file(name).is_file()] == []
+    assert [p.name for p in finished.file("checkpoints").iterdir()] == ["best.ckpt"]
+    assert finished.finished
+    assert finished.status["epoch"] == 2
+    assert {"torch", "timm", "emotion", "python"} <= set(finished.environment["versions"])
+    assert finished.environment["threads"] == 1
+    latest = finished.path.parent / "latest"
+    assert latest.resolve() == finished.path
+    assert {p.name for p in finished.path.parent.iterdir()} == {"latest", finished.name}
+
+
+def test_every_part_carries_its_format(finished: RunFolder) -> None:
+    for name in ("environment.json", "splits.json", "status.json", "metrics.json"):
+        assert json.loads(finished.file(name).read_text())["format"] == 1
+    assert checkpoint.load(finished.checkpoint("best"))["format"] == 1
+
+
+@pytest.mark.filterwarnings("ignore:y_pred contains classes not in y_true")
+def test_metrics_are_those_of_the_prediction_tables(finished: RunFolder) -> None:
+    for part in ("val", "test"):
+        table = pl.read_parquet(finished.predictions(part))
+        labels = table["label"].to_numpy()
+        p = table.select(pl.selectors.starts_with("p/")).to_numpy().astype(np.float64)
+        p /= p.sum(1, keepdims=True)
+        found = finished.metrics[part]
+        assert found["accuracy"] == pytest.approx(accuracy_score(labels, p.argmax(1)))
+        assert found["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(labels, p.argmax(1)))
+        assert found["f1_macro"] == pytest.approx(
+            f1_score(labels, p.argmax(1), average="macro", labels=range(7), zero_division=0)
+        )
+        assert found["log_loss"] == pytest.approx(log_loss(labels, p, labels=range(7)), rel=1e-5)
+
+
+def test_metrics_followed_in_training_equal_the_prediction_table_s(finished: RunFolder) -> None:
+    """torchmetrics during training, NumPy from the table: the best epoch's row must be the table's scores."""
+    best = finished.history().row(finished.status["best"]["epoch"], named=True)
+    table = finished.metrics["val"]
+    for name, other in (("accuracy", "accuracy"), ("balanced_accuracy", "balanced_accuracy"),
+                        ("f1_macro", "f1_macro"), ("loss", "log_loss")):  # fmt: skip
+        assert best[f"val/{name}"] == pytest.approx(table[other], rel=1e-5), name
+
+
+def test_each_sample_is_predicted_once_and_parts_are_disjoint(finished: RunFolder) -> None:
+    val, test = (predictions.read(finished.predictions(part)) for part in ("val", "test"))
+    counts = finished.splits["counts"]
+    assert len(set(val.ids)) == len(val) == sum(counts["val"].values())
+    assert len(set(test.ids)) == len(test) == sum(counts["test"].values())
+    assert not set(val.ids) & set(test.ids)
+    assert not set(val.groups) & set(test.groups)
+
+
+def test_the_checkpoint_is_plain_data(finished: RunFolder) -> None:
+    found = torch.load(finished.checkpoint("best"), weights_only=True)
+
+    def plain(value: object) -> bool:
+        if isinstance(value, dict):
+            return all(isinstance(k, str) and plain(v) for k, v in value.items())
+        if isinstance(value, list):
+            return all(map(plain, value))
+        return value is None or type(value) in (str, int, float, bool, torch.Tensor)
+
+    assert plain(found)
+    assert found["classes"] == finished.splits["data"]["classes"]
+    assert {"preparation", "device", "network", "identity", "config"} <= set(found)
+
+
+def test_prediction_equals_the_run_s_own_tables(finished: RunFolder, cache_dir: Path, tmp_path: Path) -> None:
+    """From arrays and from files, with the checkpoint's own preprocessing, and without the configuration's files."""
+    config = compose(["data.count=140", "data.imbalance=0"])
+    store = open_store(config.data, config.preprocess, cache_dir)
+    table = predictions.read(finished.predictions("test"))
+    rows = {sample: row for row, sample in enumerate(store.frame["id"])}
+    images = [np.array(store.images[rows[sample]]) for sample in table.ids]
+    alone = tmp_path / "alone"
+    (alone / "checkpoints").mkdir(parents=True)
+    shutil.copy(finished.checkpoint("best"), alone / "checkpoints")
+    shutil.copy(finished.file("status.json"), alone)
+    model = emotion.load_run(alone)
+    np.testing.assert_allclose(model.probabilities(images), table.probabilities, atol=2e-5)
+    files = []
+    for number, image in enumerate(images[:5]):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+        files.append(tmp_path / f"{number}.png")
+    np.testing.assert_allclose(model.probabilities(files), table.probabilities[:5], atol=2e-5)
+    first = model.predict(files)[0]
+    assert first.label == table.classes[table.predicted[0]]
+    assert sum(first.probabilities.values()) == pytest.approx(1, abs=1e-5)
+
+
+def test_the_same_again_is_skipped(finished: RunFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {p: p.stat().st_mtime_ns for p in finished.path.rglob("*") if p.is_file() and p.name != "lock"}
+    config = finished.config
+    emotion.train(
+        ["data.count=140", "data.imbalance=0", "data.batch_size=16", "model=test_resnet", "trainer.max_epochs=2",
+         "trainer.precision=fp32", "augment=basic", "evaluation.tta=flip",
+         f"machine.runs_dir={config['machine']['runs_dir']}", f"machine.cache_dir={config['machine']['cache_dir']}"]
+    )  # fmt: skip
+    assert "Finished already, on 20" in capsys.readouterr().out
+    assert before == {p: p.stat().st_mtime_ns for p in finished.path.rglob("*") if p.is_file() and p.name != "lock"}
+
+
+def test_seeds_differ_and_the_same_seed_does_not(run: Train) -> None:
+    zero, one = run("trainer.max_epochs=1"), run("trainer.max_epochs=1", "seed=1")
+    assert zero.path != one.path
+    assert not torch.equal(weights(zero)["head.1.weight"], weights(one)["head.1.weight"])
+    assert zero.splits["hash"] == one.splits["hash"]  # scored on the same images
+    first = {key: value.clone() for key, value in weights(zero).items()}
+    again = run("trainer.max_epochs=1", "force=true")
+    assert again.status["attempt"] == 2
+    assert all(torch.equal(value, first[key]) for key, value in weights(again).items())
+    assert (again.path / "attempts" / "1" / "status.json").is_file()
+    assert (again.path / "attempts" / "1" / "report.html").is_file()
+
+
+def test_test_scores_can_be_added_later(run: Train) -> None:
+    early = run("evaluation.test=false")
+    assert not early.has("test")
+    assert "test" not in early.metrics
+    best = early.checkpoint("best").stat().st_mtime_ns
+    later = run()
+    assert later.path == early.path
+    assert later.has("test")
+    assert "test" in later.metrics
+    assert later.checkpoint("best").stat().st_mtime_ns == best  # nothing was trained again
+
+
+def test_two_processes_can_t_do_the_same_run(run: Train, tmp_path: Path) -> None:
+    folder = run("trainer.max_epochs=1")
+    pid = os.fork()
+    if pid == 0:
+        with locked(folder.path):
+            (tmp_path / "held").touch()
+            while not (tmp_path / "done").exists():
+                pass
+        os._exit(0)
+    while not (tmp_path / "held").exists():
+        pass
+    with pytest.raises(RunError, match=rf"is being run by process {pid} on .* for 0 minutes"):
+        run("trainer.max_epochs=1")
+    (tmp_path / "done").touch()
+    os.waitpid(pid, 0)
+
+
+def test_a_fold_keeps_its_last_epoch_beside_the_selected_one(run: Train) -> None:
+    fold = run("fold=1", "folds=3")
+    best, last = (predictions.read(fold.predictions(part)) for part in ("val", "val_last"))
+    assert fold.name.startswith("drawn-test_resnet-f1-")
+    assert best.meta.selected_on_this_part
+    assert not last.meta.selected_on_this_part
+    assert best.ids == last.ids
+    assert set(best.frame["fold"]) == {1}
+
+
+def test_nan_stops_with_the_batch_s_images(run: Train) -> None:
+    with pytest.raises(RunError, match=r"no longer a number, first in batch \d+ of epoch 0, with the images") as caught:
+        run("optimizer=sgd", "optimizer.lr=1e30", "optimizer.nesterov=false", "optimizer.momentum=0")
+    assert "optimizer.lr" in str(caught.value)
+    ids = str(caught.value).split("with the images ")[1].split(". A smaller")[0].split(", ")
+    assert len(ids) == 16
+
+
+def test_a_failed_run_says_so_and_continues(run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from emotion.training import run as module
+
+    def broken(*arguments: object, **keys: object) -> None:
+        raise RuntimeError("out of something")
+
+    with monkeypatch.context() as patched, pytest.raises(RuntimeError):
+        patched.setattr(module, "predict", broken)
+        run()
+    folder = RunFolder.open(next(p for p in (tmp_path / "runs").iterdir() if p.name != "latest"))
+    assert folder.status["state"] == "failed"
+    assert "out of something" in folder.status["message"]
+    assert run().finished
+
+
+def test_another_configuration_s_checkpoint_is_refused(run: Train, tmp_path: Path) -> None:
+    from emotion.training import run as module
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(module.Run, "finish", interrupted)
+        run()
+    first = next(p for p in (tmp_path / "runs").iterdir())
+    with pytest.MonkeyPatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(module.Run, "finish", interrupted)
+        run("seed=5")
+    second = next(p for p in (tmp_path / "runs").iterdir() if p != first)
+    shutil.copy(first / "checkpoints" / "last.ckpt", second / "checkpoints" / "last.ckpt")
+    with pytest.raises(RunError, match="a checkpoint of another configuration"):
+        run("seed=5")
+    assert RunFolder.open(first).status["state"] == "interrupted"
+
+
+@pytest.mark.parametrize("choice", ["schedule=plateau", "schedule=one_cycle", "optimizer=adadelta", "sampling=undersample",
+                                    "loss=focal", "head=mlp"])  # fmt: skip
+def test_every_kind_of_part_trains(run: Train, choice: str) -> None:
+    assert run(choice, "trainer.max_epochs=1", "trainer.limit_train_batches=2").finished
+
+
+def test_early_stopping_stops(run: Train) -> None:
+    stopped = run("callbacks.early_stopping.patience=1", "trainer.max_epochs=8", "optimizer.lr=1e-12")
+    assert stopped.status["stopped_early"]
+    assert len(stopped.history()) < 8
