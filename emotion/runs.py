@@ -94,7 +94,10 @@ class RunFolder:
         path = self.file("metrics.csv")
         if not path.is_file():
             raise RunError(f"{path} is not there: the run has not finished its first epoch.")
-        return pl.read_csv(path)
+        try:
+            return pl.read_csv(path)
+        except pl.exceptions.PolarsError as error:
+            raise RunError(f"{path} is not whole: {error}.") from error
 
     def _text(self, name: str) -> str:
         path = self.file(name)

@@ -382,6 +382,17 @@ class RunConfig(TopLevel):
         """The configuration as plain dicts, lists, strings and numbers."""
         return self.model_dump(mode="json")
 
+    def portable(self) -> dict[str, Any]:
+        """As `plain`, without what belongs to a machine: for files that are handed to others."""
+        plain = self.plain()
+        del plain["machine"]
+        for group, section in plain.items():
+            if isinstance(section, dict):
+                for key, field in type(getattr(self, group)).model_fields.items():
+                    if path_key(field):
+                        section[key] = None
+        return plain
+
 
 GROUPS = tuple(key for key in RunConfig.model_fields if key not in TopLevel.model_fields)
 

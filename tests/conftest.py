@@ -16,3 +16,10 @@ def emotion_data() -> Path:
     if not root.is_dir():
         pytest.fail(f"EMOTION_DATA names {root}, which is not a folder")
     return root
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that ask for the real data carry the marker `real_data`, so that one can choose them."""
+    for item in items:
+        if "emotion_data" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.real_data)

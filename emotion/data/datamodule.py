@@ -39,6 +39,9 @@ class ExpressionDataModule(LightningDataModule):
         workers: processes that augment; where there is nothing to augment, none are started, because fetching
             takes less time than handing a batch from process to process.
         eval_batch_size: images an evaluation batch; None: twice `batch_size`.
+
+    Attributes:
+        first_epoch: set before a run is continued: the epoch that it goes on with.
     """
 
     def __init__(
@@ -62,9 +65,17 @@ class ExpressionDataModule(LightningDataModule):
         self.augment = augmentation.build(augment)
         self.seed = seed
         self.workers = workers
+        self.first_epoch = 0
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        return self._loader(self._training_batches(), self.augment)
+        batches = self._training_batches()
+        if self.trainer:
+            # Lightning sets the epoch only after it has started the workers, which have fetched by then.
+            progress: Any = (
+                self.trainer.fit_loop.epoch_progress.current
+            )  # typed as a base class of what it is
+            batches.set_epoch(progress.processed)
+        return self._loader(batches, self.augment)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._evaluation("val")
@@ -79,7 +90,7 @@ class ExpressionDataModule(LightningDataModule):
     def batch_ids(self, epoch: int, batch: int) -> list[str]:
         """The sample ids of one training batch of this rank, for whoever asks what went wrong in it."""
         batches = self._training_batches()
-        batches.set_epoch(epoch)
+        batches.epoch = epoch
         draws = next(itertools.islice(batches, batch, None))
         ids: list[str] = self.store.frame["id"].gather([row for row, _, _ in draws]).to_list()
         return ids
@@ -99,6 +110,7 @@ class ExpressionDataModule(LightningDataModule):
             seed=self.seed,
             rank=self.trainer.global_rank if self.trainer else 0,
             world_size=self.trainer.world_size if self.trainer else 1,
+            first_epoch=self.first_epoch,
         )
 
     def _evaluation(self, part: str) -> DataLoader[Batch]:

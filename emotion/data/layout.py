@@ -2,7 +2,8 @@
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from emotion.errors import DataError
@@ -64,20 +65,28 @@ def subfolders(folder: Path) -> list[Path]:
     Raises:
         DataError: the folder can't be read.
     """
-    try:
-        with os.scandir(folder) as entries:
-            names = [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir()]
-    except OSError as error:
-        raise DataError(
-            f"the folder {folder} can't be read: {error.strerror}. Check its permissions."
-        ) from error
+    with _entries(folder) as entries:
+        names = [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir()]
     return [folder / name for name in sorted(names) if name != "__MACOSX"]
 
 
 def file_names(folder: Path) -> list[str]:
-    """The names of everything in a folder but hidden files and folders, sorted."""
-    with os.scandir(folder) as entries:
+    """The names of everything in a folder but hidden files and folders, sorted.
+
+    Raises:
+        DataError: the folder can't be read.
+    """
+    with _entries(folder) as entries:
         return sorted(entry.name for entry in entries if entry.name[0] != "." and not entry.is_dir())
+
+
+@contextmanager
+def _entries(folder: Path | str) -> Iterator[Iterator[os.DirEntry[str]]]:
+    try:
+        with os.scandir(folder) as entries:
+            yield entries
+    except OSError as error:
+        raise DataError(f"{folder} can't be read: {error.strerror}. Check its permissions.") from error
 
 
 def tree_digest(*paths: Path) -> str:
@@ -104,7 +113,7 @@ def _digest_folder(digest: "hashlib.blake2b", path: str, relative: str, above: s
         return
     names: list[str] = []
     folders: list[str] = []
-    with os.scandir(path) as entries:
+    with _entries(path) as entries:
         for entry in entries:
             (folders if entry.is_dir() else names).append(entry.name)
     digest.update(f"{relative}\0{status.st_mtime_ns}\0".encode())

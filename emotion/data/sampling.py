@@ -118,6 +118,8 @@ class EpochBatches:
             where there are others: batch normalisation can't train on it.
         rank: this process among `world_size`.
         world_size: number of processes.
+        first_epoch: the epoch that training begins or continues with. Lightning names an earlier one to a continued
+            run, whose workers would fetch that epoch's batches before it corrects itself.
     """
 
     def __init__(
@@ -131,6 +133,7 @@ class EpochBatches:
         drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
+        first_epoch: int = 0,
     ) -> None:
         self.rows = rows
         self.labels = labels
@@ -140,7 +143,7 @@ class EpochBatches:
         self.drop_last = drop_last
         self.rank = rank
         self.world_size = world_size
-        self.epoch = 0
+        self.first_epoch = self.epoch = first_epoch
 
     @property
     def sampler(self) -> "EpochBatches":
@@ -148,7 +151,7 @@ class EpochBatches:
         return self
 
     def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        self.epoch = max(epoch, self.first_epoch)
 
     def __len__(self) -> int:
         draws = -(-self.sampling.size(self.labels) // self.world_size)
@@ -164,11 +167,13 @@ class EpochBatches:
             # Beyond any draw number of the plan, and different where the few images are repeated themselves.
             further = draws.max() + 1 + np.arange(missing)
             positions, draws = np.concatenate([positions, extra]), np.concatenate([draws, further])
-        rows = self.rows[positions[self.rank :: self.world_size]].tolist()
-        mine = draws[self.rank :: self.world_size].tolist()
+        rows = self.rows[positions[self.rank :: self.world_size]]
+        mine = draws[self.rank :: self.world_size]
         for batch in range(len(self)):
             part = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
-            yield [(row, draw, epoch) for row, draw in zip(rows[part], mine[part], strict=True)]
+            yield [
+                (row, draw, epoch) for row, draw in zip(rows[part].tolist(), mine[part].tolist(), strict=True)
+            ]
 
     def _dropped(self, full: int, rest: int) -> bool:
         return full > 0 and (self.drop_last or rest == 1)

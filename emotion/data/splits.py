@@ -127,13 +127,13 @@ def make_split(
                 f"test_fraction={test_fraction}. Use more data or other fractions."
             )
 
-    given_name = "official" if official else "given"
+    given_name = ("official" if official else "given") if given and len(made) < 2 else "holdout"
     rows = {name: np.sort(order[part]).astype(np.int64) for name, part in parts.items()}
     split = Split(
         **rows,
         manifest={
             "format": FORMAT,
-            "strategy": "kfold" if fold is not None else given_name if given else "holdout",
+            "strategy": "kfold" if fold is not None else given_name,
             "made": made,
             "fold": fold,
             "folds": folds if fold is not None else None,
@@ -169,42 +169,41 @@ def leaks(frame: pl.DataFrame, split: Split) -> list[Leak]:
     """
     found = []
     for kind, column in _LINKS.items():
-        if column not in frame.columns:
+        if column not in frame.columns or frame[column].null_count() == frame.height:
             continue
-        parts = {name: frame.select(pl.col("id"), link=column)[split.part(name)] for name in SPLITS}
+        codes = _codes(frame[column])
         for first, second in combinations(SPLITS, 2):
-            shared = parts[second].join(parts[first].select("link").unique(), on="link", how="semi")
-            if shared.height:
-                found.append(Leak(kind, (first, second), tuple(shared["id"].sort())))
+            seen = np.zeros(codes.max() + 1, bool)
+            seen[codes[split.part(first)]] = True
+            seen[0] = False  # null is nobody
+            shared = split.part(second)[seen[codes[split.part(second)]]]
+            if len(shared):
+                found.append(Leak(kind, (first, second), tuple(frame["id"].gather(shared).sort())))
     return found
 
 
 def clusters(frame: pl.DataFrame) -> np.ndarray:
     """(N,) int64: equal for samples that must stay together, because a chain of groups and twins joins them."""
-    row = pl.int_range(pl.len())
+    found = np.arange(frame.height)
+    links = [_codes(frame[name]) for name in ("group", "digest") if name in frame.columns]
     links = [
-        name
-        for name in ("group", "digest")
-        if name in frame.columns and frame[name].null_count() < frame.height
-    ]
-    # Codes, and a code of its own where there is none: null must not join.
-    codes = frame.select(
-        row.alias("cluster"),
-        *(
-            pl.when(pl.col(n).is_null())
-            .then(-1 - row)
-            .otherwise(pl.col(n).rank("dense").cast(pl.Int64))
-            .alias(n)
-            for n in links
-        ),
-    )
+        codes for codes in links if (codes[codes > 0] != found[codes > 0] + 1).any()
+    ]  # some value repeats
     while True:
-        joined = codes
-        for name in links:
-            joined = joined.with_columns(pl.col("cluster").min().over(name))
-        if joined["cluster"].equals(codes["cluster"]):
-            return joined["cluster"].to_numpy()
-        codes = joined
+        before = found
+        for codes in links:
+            first = np.full(codes.max() + 1, frame.height)
+            np.minimum.at(first, codes, found)
+            found = np.where(codes > 0, first[codes], found)
+        if np.array_equal(found, before):
+            return found
+
+
+def _codes(values: pl.Series) -> np.ndarray:
+    """(N,) int64: a positive number for each distinct value, 0 for null."""
+    rows = values.to_frame("value").with_row_index("row", offset=1)
+    first = rows.select(pl.col("row").cast(pl.Int64).min().over("value")).to_series()
+    return np.where(values.is_null().to_numpy(), 0, first.to_numpy())
 
 
 class _Dealer:
@@ -299,5 +298,5 @@ def _digest(ids: pl.Series) -> str:
     digest = hashlib.blake2b(digest_size=16)
     ordered = ids.sort()
     for start in range(0, len(ordered), 10_000):
-        digest.update("".join(f"{sample}\0" for sample in ordered[start : start + 10_000]).encode())
+        digest.update("\0".join([*ordered[start : start + 10_000], ""]).encode())
     return digest.hexdigest()

@@ -40,10 +40,10 @@ Progress = Callable[[int, int], None]
 
 _CHUNK = 256
 _STATISTICS_IMAGES = 50_000
-# Below this threads cost more by handing the interpreter's lock to and fro than they win (48-px jpgs take
-# 40 µs).
+# Below this threads cost more by handing the interpreter's lock to and fro than they win (a 48-px jpg takes 70 µs).
 _WORTH_A_THREAD_S = 3e-4
 _ANNOUNCE_WAIT_S = 2.0
+_REPAIR = "Delete this folder; the next run prepares it again from the data set."
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -65,7 +65,7 @@ class Store:
         size = self.size_px
         shape = (int(manifest["count"]), size, size, self.channels)
         self.images = np.memmap(path / IMAGES, dtype=np.uint8, mode="r", shape=shape)
-        self.labels: np.ndarray = pl.read_parquet(path / SAMPLES, columns=["label"])["label"].to_numpy()
+        self.labels: np.ndarray = self._column("label")
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -128,12 +128,21 @@ class Store:
     @cached_property
     def keys(self) -> np.ndarray:
         """(N,) uint64: a stable number for each sample id."""
-        return pl.read_parquet(self.path / SAMPLES, columns=["key"])["key"].to_numpy()
+        return self._column("key")
 
     @property
     def rejected(self) -> pl.DataFrame:
         """Rows that were left out: id, reason, detail."""
         return pl.read_parquet(self.path / REJECTED)
+
+    def _column(self, name: str) -> np.ndarray:
+        try:
+            column: np.ndarray = pl.read_parquet(self.path / SAMPLES, columns=[name])[name].to_numpy()
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise DataError(
+                f"the store {self.path} has an unreadable {SAMPLES} ({error}). {_REPAIR}"
+            ) from error
+        return column
 
     def statistics(self, rows: np.ndarray) -> tuple[list[float], list[float]]:
         """Mean and standard deviation a channel of these rows' pixels, scaled to [0, 1].
@@ -169,9 +178,6 @@ class Store:
             raise DataError(f"the store {self.path} has been changed since it was written. {_REPAIR}")
 
 
-_REPAIR = "Delete this folder; the next run prepares it again from the data set."
-
-
 def prepare(
     table_factory: Callable[[], SampleTable],
     key_parts: Mapping[str, Any],
@@ -203,11 +209,18 @@ def prepare(
         with _locked(path.parent / f".{path.name}.lock", path.name):
             store = _open_if_sound(path)
             if store is None:
-                _make(path, table_factory(), key, preparation, progress)
+                _make(path, _table(table_factory), key, preparation, progress)
                 store = Store.open(path)
     except OSError as error:
         raise _cache_error(path.parent, error) from error
     return store
+
+
+def _table(factory: Callable[[], SampleTable]) -> SampleTable:
+    try:
+        return factory()
+    except OSError as error:  # not to be taken for one of the cache
+        raise DataError(f"the data set can't be read: {error}. Check its files and permissions.") from error
 
 
 def _folder_name(key: dict[str, Any]) -> str:

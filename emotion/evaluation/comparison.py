@@ -138,34 +138,10 @@ def compare(
     differences = _differences(tables, metric, units, 1 - level, resamples, seed)
     exact = metric == "accuracy" and not units.grouped
     tests = {pair: mcnemar(tables[pair[0]], tables[pair[1]]) for pair in differences} if exact else {}
-    p_values = [tests[pair].p_value if exact else found.p_value for pair, found in differences.items()]
-    corrected = holm(p_values)
-    differs = {pair for pair, p in zip(differences, corrected, strict=True) if p <= level}
-    pairs = pl.DataFrame(
-        [
-            {
-                "first": called[one],
-                "second": called[other],
-                "difference": found.value,
-                "low": found.low,
-                "high": found.high,
-                "p_value": p,
-                "p_holm": p_corrected,
-                "differs": (one, other) in differs,
-                "test": "McNemar, exact" if exact else "paired bootstrap",
-            }
-            for ((one, other), found), p, p_corrected in zip(
-                differences.items(), p_values, corrected, strict=True
-            )
-        ]
-    )
+    pairs = _pairs(called, differences, tests, level)
+    differs = {pair for pair, different in zip(differences, pairs["differs"], strict=True) if different}
     sets = _indistinct(len(tables), differs)
-    if exact:
-        apart = [(test.only_first + test.only_second) / len(tables[0]) for test in tests.values()]
-        detectable = minimum_detectable_difference(len(tables[0]), float(np.median(apart)), level=level)
-    else:
-        error = float(np.median([found.error for found in differences.values()]))
-        detectable = (_NORMAL.inv_cdf(1 - level / 2) + _NORMAL.inv_cdf(0.8)) * error
+    detectable = _detectable(differences, tests, len(tables[0]), level)
     return Comparison(
         metric=metric,
         ranking=_ranking(tables, called, metric, values, sets, level, resamples, seed),
@@ -407,6 +383,48 @@ def _differences(
         p_value = 2 * _NORMAL.cdf(-abs(value) / error) if error else 1.0
         found[one, other] = Difference(value, low, high, error, p_value)
     return found
+
+
+def _pairs(
+    called: Sequence[str],
+    differences: dict[tuple[int, int], Difference],
+    tests: dict[tuple[int, int], McNemar],
+    level: float,
+) -> pl.DataFrame:
+    """The table of all pairs, judged by McNemar's test where there is one."""
+    p_values = [tests[pair].p_value if tests else found.p_value for pair, found in differences.items()]
+    return pl.DataFrame(
+        [
+            {
+                "first": called[one],
+                "second": called[other],
+                "difference": found.value,
+                "low": found.low,
+                "high": found.high,
+                "p_value": p_value,
+                "p_holm": corrected,
+                "differs": corrected <= level,
+                "test": "McNemar, exact" if tests else "paired bootstrap",
+            }
+            for ((one, other), found), p_value, corrected in zip(
+                differences.items(), p_values, holm(p_values), strict=True
+            )
+        ]
+    )
+
+
+def _detectable(
+    differences: dict[tuple[int, int], Difference],
+    tests: dict[tuple[int, int], McNemar],
+    count: int,
+    level: float,
+) -> float:
+    """The difference that a typical pair of these runs would show four times out of five."""
+    if tests:
+        apart = np.median([(test.only_first + test.only_second) / count for test in tests.values()])
+        return minimum_detectable_difference(count, float(apart), level=level)
+    error = float(np.median([found.error for found in differences.values()]))
+    return (_NORMAL.inv_cdf(1 - level / 2) + _NORMAL.inv_cdf(0.8)) * error
 
 
 def _sign_test(one: int, other: int) -> float:

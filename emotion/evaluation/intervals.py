@@ -15,6 +15,11 @@ How the ends are found, as `method="best"` chooses:
   would be no surprise under: its bins' gaps, all larger or smaller by one factor, plus the resamples' chance.
 * Everything else: bias-corrected and accelerated percentiles (BCa, Efron 1987; with strata: Davison and
   Hinkley 1997, section 5.3).
+
+In 1,000 simulated test sets with 50 to 300 images a class a 95 % interval holds the truth in 93 to 97 % of
+them for all metrics but these (tests/evaluation/test_intervals.py, marked slow): precision up to 99 %, because
+Wilson's interval doesn't take the class sizes as given; `ece_classwise` 92 %; the AUROC above 0.97 of a class
+of 50 images, 89 to 93 %.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -134,6 +134,8 @@ class Subject:
 
     @cached_property
     def cost(self) -> dict[str, Any]:
+        if not self.finished and not self.run.file("metrics.json").is_file():
+            return {}  # it comes at the end
         nothing: dict[str, Any] = {}
         return self._read("its cost", lambda: self.run.metrics, nothing).get("cost") or {}
 
@@ -167,6 +169,10 @@ class Subject:
     def flat(self) -> dict[str, Any]:
         """The configuration with dotted keys."""
         return dict(flattened(self.config))
+
+    @property
+    def finished(self) -> bool:
+        return self.status.get("state") == "finished"
 
     @property
     def model(self) -> str:

@@ -28,6 +28,7 @@ BLUE, VERMILION, GREEN, GREY = "#0072b2", "#d55e00", "#009e73", "#a9b2bd"
 PART_COLOURS = {"train": GREY, "val": BLUE, "test": VERMILION}
 PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
 DPI = 144
+FACE_PX = 96
 
 
 def learning_curves(history: pl.DataFrame, path: Path, best_epoch: int | None = None) -> Path:
@@ -242,21 +243,32 @@ def mistakes(
         return _save(figure, path)
     columns = min(columns, len(images))
     rows = math.ceil(len(images) / columns)
-    figure, axes_grid = _canvas(1.45 * columns, 1.85 * rows, rows=rows, columns=columns)
-    for axes in axes_grid:
-        axes.set_axis_off()
-    for axes, image, label, prediction, confidence in zip(
-        axes_grid, images, labels, predictions, confidences, strict=False
+    across, down = FACE_PX + 12, FACE_PX + 44  # with room for a line of text above and one below
+    canvas = np.full((rows * down, columns * across - 12, 3), 255, np.uint8)
+    figure, (axes,) = _canvas(canvas.shape[1] / 72, canvas.shape[0] / 72)
+    axes.set_axis_off()
+    for number, (image, label, prediction, confidence) in enumerate(
+        zip(images, labels, predictions, confidences, strict=True)
     ):
-        pixels = np.asarray(image)
-        pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
-        axes.imshow(pixels, cmap="gray", vmin=0, vmax=255)
-        axes.set_title(f"{label}", fontsize=8, color=INK, pad=3, loc="left")
-        note = f"→ {prediction} {100 * confidence:.0f} %"
-        axes.text(
-            0, -0.04, note, transform=axes.transAxes, va="top", fontsize=8, color=VERMILION, fontweight="bold"
-        )
+        top, left = number // columns * down + 20, number % columns * across
+        canvas[top : top + FACE_PX, left : left + FACE_PX] = _square(image)
+        axes.text(left, top - 5, label, fontsize=8, color=INK, va="baseline")
+        said = f"→ {prediction} {100 * confidence:.0f} %"
+        below = top + FACE_PX + 13
+        axes.text(left, below, said, fontsize=8, color=VERMILION, fontweight="bold", va="baseline")
+    axes.imshow(canvas, interpolation="nearest", aspect="equal")
     return _save(figure, path)
+
+
+def _square(image: np.ndarray) -> np.ndarray:
+    """(FACE_PX, FACE_PX, 3) of an image of any size and number of channels."""
+    from PIL import Image
+
+    pixels = np.asarray(image)
+    pixels = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    return np.asarray(
+        Image.fromarray(pixels).convert("RGB").resize((FACE_PX, FACE_PX), Image.Resampling.BICUBIC)
+    )
 
 
 def _canvas(
@@ -268,8 +280,14 @@ def _canvas(
 ) -> tuple[Figure, list[Axes]]:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(width_in, height_in), dpi=DPI, layout="constrained", facecolor="white")
+    figure = Figure(
+        figsize=(width_in, height_in),
+        dpi=DPI,
+        layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.1),
+        facecolor="white",
+    )
     FigureCanvasAgg(figure)
     grid = figure.subplots(rows, columns, squeeze=False, height_ratios=height_ratios)
     for axes in grid.flat:

@@ -209,7 +209,8 @@ def finding(subject: Subject) -> str:
     """The result in plain sentences."""
     shown = subject.shown
     if shown is None:
-        return "This run has left no predictions, so nothing can be said about how good it is."
+        state = "has left no predictions" if subject.finished else "has not finished"
+        return f"This run {state}, so nothing can be said about how good it is."
     accuracy = shown.intervals["accuracy"]
     right = int(np.trace(shown.confusion))
     most = int(shown.support.argmax())
@@ -317,7 +318,7 @@ def _environment_facts(subject: Subject) -> tuple[tuple[str, str], ...]:
 
 def _day(time: str) -> str:
     try:
-        return datetime.fromisoformat(time).strftime("%-d %B %Y, %H:%M")
+        return datetime.fromisoformat(time.replace(" UTC", "+00:00")).strftime("%-d %B %Y, %H:%M %Z").rstrip()
     except ValueError:
         return time
 

@@ -59,6 +59,7 @@ class EpochKeeper(lightning.Callback):
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         checkpoint["identity"] = self.description["identity"]
+        checkpoint["epochs_done"] = len(self.history)
         plateau = _plateau(pl_module)
         if plateau is not None:
             state = {

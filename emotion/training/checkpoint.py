@@ -101,15 +101,16 @@ def load_weights(path: Path) -> dict[str, Any]:
     return contents
 
 
-def require_identity(path: Path, identity: str) -> None:
-    """Refuse to continue from another run's checkpoint.
+def epochs_done(path: Path, identity: str) -> int:
+    """How many epochs a `last.ckpt` has behind it.
 
     Raises:
-        RunError: `path` belongs to another configuration or other data.
+        RunError: it belongs to another configuration or other data.
     """
-    found = load(path).get("identity")
-    if found != identity:
+    contents = load(path)
+    if contents.get("identity") != identity:
         raise RunError(
-            f"{path} belongs to the run {str(found)[:8]}, expected {identity[:8]}: a checkpoint of another "
-            "configuration or other data. Remove it, or use force=true to start anew."
+            f"{path} belongs to the run {str(contents.get('identity'))[:8]}, expected {identity[:8]}: a checkpoint of "
+            "another configuration or other data. Remove it, or use force=true to start anew."
         )
+    return int(contents["epochs_done"])

@@ -205,7 +205,7 @@ class Run:
         ckpt_path = None
         if last.exists() or checkpoint.previous(last).exists():
             ckpt_path = checkpoint.readable(last)
-            checkpoint.require_identity(ckpt_path, self.identity)
+            data.first_epoch = checkpoint.epochs_done(ckpt_path, self.identity)
             self.log(f"Continuing from {ckpt_path.relative_to(folder.path)}.")
         try:
             trainer.fit(classifier, datamodule=data, ckpt_path=ckpt_path)
@@ -226,7 +226,7 @@ class Run:
             "preparation": self.store.preparation.to_dict(),
             "device": classifier.device_module.to_dict(),
             "network": classifier.network.description,
-            "config": self.config.plain(),
+            "config": self.config.portable(),
         }
 
     def finish(

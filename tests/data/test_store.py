@@ -204,7 +204,7 @@ def test_a_pickled_store_is_a_path(make_table: MakeTable, tmp_path: Path) -> Non
     store = prepare(lambda: make_table(LABELS), KEY, PREPARATION, tmp_path)
     data = pickle.dumps(store)
     assert len(data) < 1000
-    again = pickle.loads(data)  # noqa: S301
+    again = pickle.loads(data)
     assert np.array_equal(again.images, store.images)
 
 
@@ -245,6 +245,11 @@ def cut_images(path: Path) -> None:
     os.truncate(path / "images.bin", 100)
 
 
+def garble_samples(path: Path) -> None:
+    size = (path / "samples.parquet").stat().st_size
+    (path / "samples.parquet").write_bytes(b"?" * size)
+
+
 def lose_samples(path: Path) -> None:
     (path / "samples.parquet").unlink()
 
@@ -267,6 +272,7 @@ def lose_manifest(path: Path) -> None:
     [
         (cut_images, r"was cut or changed: images.bin has 100 of 1,008 bytes"),
         (lose_samples, "lacks samples.parquet"),
+        (garble_samples, "unreadable samples.parquet"),
         (edit_manifest, "manifest.json that was changed"),
         (cut_manifest, "unreadable manifest.json"),
         (lose_manifest, "no manifest.json"),
@@ -368,6 +374,17 @@ def test_a_cache_folder_that_cannot_be_made_is_a_clear_error(make_table: MakeTab
     (tmp_path / "file").write_text("")
     with pytest.raises(DataError, match="expected to write prepared data into .*machine.cache_dir"):
         prepare(lambda: make_table(LABELS), KEY, PREPARATION, tmp_path / "file" / "cache")
+
+
+def test_an_unreadable_data_set_is_not_taken_for_an_unwritable_cache(tmp_path: Path) -> None:
+    def table() -> SampleTable:
+        raise PermissionError(errno.EACCES, "Permission denied", "/data/fer2013.csv")
+
+    with pytest.raises(
+        DataError, match=r"the data set can't be read: .*Permission denied: '/data/fer2013.csv'"
+    ):
+        prepare(table, KEY, PREPARATION, tmp_path)
+    assert leftovers(tmp_path) == []
 
 
 def test_an_error_while_reading_leaves_nothing(make_table: MakeTable, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ def frame(**columns: object) -> pl.DataFrame:
 
 def test_a_sound_table_is_accepted_and_survives_pickling() -> None:
     table = SampleTable("x", CLASSES, frame(split=["train", "val", "test"], group=["p", None, "q"]), SOURCE)
-    again = pickle.loads(pickle.dumps(table))  # noqa: S301
+    again = pickle.loads(pickle.dumps(table))
     assert len(again) == 3
     assert again.frame.equals(table.frame)
     assert np.array_equal(again.source.read(2), SOURCE.read(2))

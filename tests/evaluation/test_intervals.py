@@ -345,13 +345,13 @@ def test_intervals_hold_the_truth_in_93_to_97_of_100_sets() -> None:
     names = [name for name in metric_names(CLASSES) if not name.startswith("support/")]
     found = coverage(1000, 1000, names, [50, 60, 80, 100, 100, 150, 300])
     for name, share in found.items():
-        if name.startswith("ece"):
-            assert 0.88 <= share <= 0.97, (name, share)
-        elif name.startswith(("auroc/", "average_precision", "precision/")):
-            # 50 positives and areas above 0.97; class sizes that Wilson's interval leaves to chance
-            assert 0.89 <= share <= 1, (name, share)
+        if name.startswith("precision/"):
+            low, high = 0.95, 1.0  # Wilson's interval leaves the class sizes to chance
+        elif name.startswith(("ece", "auroc/", "average_precision")):
+            low, high = 0.91, 0.975  # 50 positives, areas above 0.97; bins of a few images
         else:
-            assert 0.93 <= share <= 0.97, (name, share)
+            low, high = 0.93, 0.97
+        assert low <= share <= high, (name, share)
 
 
 def test_ten_thousand_resamples_of_fer2013_take_three_seconds_of_one_core() -> None:

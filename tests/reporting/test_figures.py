@@ -46,7 +46,7 @@ def test_figure_is_a_png_with_something_on_it(name: str, tmp_path: Path) -> None
 def test_figures_need_no_pyplot_and_load_matplotlib_late() -> None:
     code = (
         "import sys\n"
-        "from emotion.reporting import figures\n"
+        "from emotion.reporting import figures, report\n"
         "assert 'matplotlib' not in sys.modules\n"
         "import numpy as np, tempfile, pathlib\n"
         "figures.confusion_matrix(np.eye(3, dtype=int), list('abc'), pathlib.Path(tempfile.mkdtemp()) / 'a.png')\n"

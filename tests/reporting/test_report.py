@@ -254,6 +254,15 @@ class TestWhatIsMissing:
         _, page = self.notes(broken)
         assert "running, epoch 3 of 24" in page.one("header").text
 
+    def test_unfinished(self, broken: RunFolder) -> None:
+        status = json.loads(broken.file("status.json").read_text()) | {"state": "running", "epoch": 3}
+        broken.file("status.json").write_text(json.dumps(status))
+        broken.file("metrics.json").unlink()
+        shutil.rmtree(broken.path / "predictions")
+        _, page = self.notes(broken)
+        assert "has not finished" in page.one("p", class_="finding").text
+        assert not list(page.find("section", id="missing"))  # nothing is amiss
+
     def test_pictures_that_cannot_be_had(self, run: RunFolder) -> None:
         def gone(run: RunFolder, ids: Sequence[str]) -> Mapping[str, np.ndarray]:
             raise DataError("expected the data at /gone, found nothing.")

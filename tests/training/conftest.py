@@ -27,8 +27,12 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def run(tmp_path: Path, cache_dir: Path) -> Callable[..., RunFolder]:
-    """Trains with the given overrides on top of a tiny configuration, in tmp_path/runs."""
+def run(tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., RunFolder]:
+    """Trains with the given overrides on top of a tiny configuration, in tmp_path/runs.
+
+    Without figures, which take most of the time; `finished` has them.
+    """
+    monkeypatch.setattr("emotion.training.pictures.write_figures", lambda *_: None)
 
     def train(*overrides: str) -> RunFolder:
         here = [f"machine.runs_dir={tmp_path}/runs", f"machine.cache_dir={cache_dir}"]

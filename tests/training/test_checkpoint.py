@@ -94,7 +94,7 @@ def test_an_unknown_format_names_the_remedy(tmp_path: Path) -> None:
 
 
 def test_another_run_s_checkpoint_is_refused(tmp_path: Path) -> None:
-    torch.save({"identity": "a" * 64}, tmp_path / "x.ckpt")
-    checkpoint.require_identity(tmp_path / "x.ckpt", "a" * 64)
+    torch.save({"identity": "a" * 64, "epochs_done": 3}, tmp_path / "x.ckpt")
+    assert checkpoint.epochs_done(tmp_path / "x.ckpt", "a" * 64) == 3
     with pytest.raises(RunError, match="belongs to the run aaaaaaaa, expected bbbbbbbb"):
-        checkpoint.require_identity(tmp_path / "x.ckpt", "b" * 64)
+        checkpoint.epochs_done(tmp_path / "x.ckpt", "b" * 64)

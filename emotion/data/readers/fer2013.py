@@ -164,7 +164,10 @@ def _read_class(found: _Found, place: Path, folder: Path, split: str | None) -> 
         )
     for name in file_names(folder):
         path = f"{below}/{name}"
-        if label is None:
+        if not _is_text(name):
+            readable = path.encode(errors="backslashreplace").decode()
+            found.rejected.append((readable, "file name is not text", "rename it: it is not valid UTF-8"))
+        elif label is None:
             known = ", ".join(CLASSES)
             detail = f"the class folder {folder.name!r} is none of FER2013's seven: {known}"
             found.rejected.append((path, f"unknown class folder {folder.name!r}", detail))
@@ -175,6 +178,11 @@ def _read_class(found: _Found, place: Path, folder: Path, split: str | None) -> 
             found.labels.append(label)
             found.folder_splits.append(split)
             found.name_splits.append(USAGE.get(name.split("_")[0].lower()))
+
+
+def _is_text(name: str) -> bool:
+    """Whether a file name can be written into a table: on Linux it can be any bytes."""
+    return name == name.encode(errors="ignore").decode()
 
 
 def _require_every_class(found: _Found, place: Path) -> None:

@@ -57,7 +57,7 @@ def describe_parts(frame: pl.DataFrame, named: bool, rejected: int) -> tuple[lis
         return [
             f"not the official split: this form of FER2013 names no parts; {what} are split by us."
         ], False
-    if not named or exceeding:
+    if not named or exceeding or not all(totals):
         resplit = _RESPLITS.get(totals, "an unknown re-split")
         return [
             f"not the official split: train / val / test {found} is {resplit}; official are 28,709 / 3,589 / "

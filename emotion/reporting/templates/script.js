@@ -169,6 +169,12 @@
     draw();
   }
 
+  // Only a table that is wider than the page is a stop for the keyboard.
+  const stops = () => all(".scroll").forEach((box) => { box.tabIndex = box.scrollWidth > box.clientWidth + 1 ? 0 : -1; });
+  addEventListener("resize", stops);
+  all("details").forEach((details) => details.addEventListener("toggle", stops));
+  stops();
+
   // A link to something folded away opens it.
   const unfold = () => {
     const target = location.hash.length > 1 && document.getElementById(decodeURIComponent(location.hash.slice(1)));

@@ -1,5 +1,6 @@
 """FER2013's folder form: official parts from file names, and a clear answer to everything that isn't it."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -156,6 +157,35 @@ def test_broken_files_are_rejected_one_by_one(fer_folders: Path, tmp_path: Path)
     assert "runcated" in details[0]
     assert "not an image" in details[1]
     assert "empty" in details[2]
+
+
+def test_names_with_any_letters_work_and_those_that_are_no_text_are_rejected(
+    fer_folders: Path, tmp_path: Path
+) -> None:
+    root = tmp_path / "Gesichter (neu), =größe [表情]"
+    shutil.move(fer_folders, root)
+    sad = root / "train" / "sad"
+    (sad / "Training_40.jpg").rename(sad / "Training_悲しい, =[1].jpg")
+    shutil.copy(sad / "Training_41.jpg", os.fsencode(sad) + b"/Training_\xff.jpg")
+    table = fer2013.read(root)
+    assert len(table) == 56
+    assert reasons(table) == {"file name is not text": 1}
+    assert fer2013.signature(root)
+    store = prepare(lambda: table, {"name": "x"}, Preparation(48, 1), tmp_path / "cache")
+    assert store.frame.filter(id="train/sad/Training_悲しい, =[1].jpg").height == 1
+
+
+def test_one_part_alone_is_not_the_official_split(fer_folders: Path) -> None:
+    shutil.rmtree(fer_folders / "test")
+    table = fer2013.read(fer_folders)
+    assert not table.official
+    assert any("28 / 0 / 0" in note for note in table.notes)
+
+
+def test_a_folder_that_contains_itself_does_no_harm(fer_folders: Path) -> None:
+    (fer_folders / "train" / "happy" / "loop").symlink_to(fer_folders, target_is_directory=True)
+    assert fer2013.signature(fer_folders)
+    assert len(fer2013.read(fer_folders)) == 56
 
 
 def test_a_further_class_folder_is_rejected_by_name(fer_folders: Path) -> None:

@@ -1,0 +1,1 @@
+"""A lab's own data set, network and loss."""
