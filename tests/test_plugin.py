@@ -19,7 +19,9 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     info = site / "emotion_example-1.0.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: emotion-example\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[emotion.plugins]\nexample = emotion_example.schema:register_all\n")
+    (info / "entry_points.txt").write_text(
+        "[emotion.plugins]\nexample = emotion_example.schema:register_all\n"
+    )
     return {**os.environ, "PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
 
 
@@ -30,10 +32,18 @@ def run(code: str, environment: dict[str, str]) -> subprocess.CompletedProcess[s
 
 def test_the_plugin_trains(environment: dict[str, str], tmp_path: Path) -> None:
     overrides = [
-        "data=stripes", "data.count=80", "data.batch_size=8", "model=tinynet", "loss=poly", "loss.epsilon=0.5",
-        "augment=mirrored", "trainer.max_epochs=8", "optimizer.lr=0.02", "trainer.precision=fp32", "machine.devices=cpu",
-        "machine.threads=1", "machine.workers=0", f"machine.runs_dir={tmp_path}", f"machine.cache_dir={tmp_path}/cache",
-    ]  # fmt: skip
+        *(
+            "data=stripes",
+            "data.count=80",
+            "data.batch_size=8",
+            "model=tinynet",
+            "loss=poly",
+            "loss.epsilon=0.5",
+        ),
+        *("augment=mirrored", "trainer.max_epochs=8", "optimizer.lr=0.02", "trainer.precision=fp32"),
+        *("machine.devices=cpu", "machine.threads=1", "machine.workers=0"),
+        *(f"machine.runs_dir={tmp_path}", f"machine.cache_dir={tmp_path}/cache"),
+    ]
     code = f"""
 import emotion, json
 run = emotion.train({overrides!r})

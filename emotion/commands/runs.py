@@ -12,6 +12,7 @@ from rich.table import Table
 from emotion.errors import RunError
 from emotion.runs import RunFolder, find
 
+WIDE = 200
 SHOWN = ("accuracy", "balanced_accuracy", "f1_macro")
 
 
@@ -28,7 +29,10 @@ def list_runs(runs_dir: Path) -> None:
         )
     for run in found:
         table.add_row(*_row(run))
-    Console(soft_wrap=True).print(table)
+    console = Console()
+    if not console.is_terminal:
+        console.width = WIDE  # a file or a pipe has room for whole names
+    console.print(table)
 
 
 def _row(run: RunFolder) -> list[str]:

@@ -68,14 +68,7 @@ class ExpressionDataModule(LightningDataModule):
         self.first_epoch = 0
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        batches = self._training_batches()
-        if self.trainer:
-            # Lightning sets the epoch only after it has started the workers, which have fetched by then.
-            progress: Any = (
-                self.trainer.fit_loop.epoch_progress.current
-            )  # typed as a base class of what it is
-            batches.set_epoch(progress.processed)
-        return self._loader(batches, self.augment)
+        return self._loader(self._training_batches(), self.augment)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._evaluation("val")

@@ -2,17 +2,21 @@
 
 import os
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
+from typing import Any
 
 from emotion import registry
 from emotion.data.preparation import Preparation
 from emotion.data.store import Progress, Store, prepare
+from emotion.data.table import SampleTable
 from emotion.schema import DataConfig, PreprocessConfig
 
 
 def open_store(
-    data: DataConfig, preprocess: PreprocessConfig, cache_dir: Path | None = None, progress: Progress | None = None,
+    data: DataConfig,
+    preprocess: PreprocessConfig,
+    cache_dir: Path | None = None,
+    progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Store:
     """The prepared store of what a configuration describes, made now if it is not there yet.
@@ -25,22 +29,28 @@ def open_store(
     Raises:
         DataError: the data is not there, not recognised or not readable, or can't be stored.
     """
-    reader = registry.builder("data", data.name)
+    reader: Any = registry.builder("data", data.name)
     root = None if data.root is None else data.root.absolute()
     options = data.reader_options()
     preparation = Preparation(
         size_px=preprocess.size_px or options.get("size_px") or reader.NATURAL_SIZE_PX,
-        channels=reader.CHANNELS, margin=preprocess.margin)
-    key = {"name": data.name, "root": None if root is None else str(root), "options": options,
-           "signature": reader.signature(root, **options)}
-    read = partial(reader.read, root, **options)
+        channels=reader.CHANNELS,
+        margin=preprocess.margin,
+    )
+    key = {
+        "name": data.name,
+        "root": None if root is None else str(root),
+        "options": options,
+        "signature": reader.signature(root, **options),
+    }
 
-    def announced() -> object:
+    def announced() -> SampleTable:
         if say:
             say(f"Preparing {data.name}{'' if root is None else f' from {root}'}.")
-        return read()
+        table: SampleTable = reader.read(root, **options)
+        return table
 
-    return prepare(announced, key, preparation, cache_dir or default_cache_dir(), progress)  # type: ignore[arg-type]
+    return prepare(announced, key, preparation, cache_dir or default_cache_dir(), progress)
 
 
 def default_cache_dir() -> Path:

@@ -42,7 +42,9 @@ def cosine(config: CosineSchedule, optimizer: Optimizer, steps: int, epochs: int
     return _by_step(optimizer, factor)
 
 
-def one_cycle(config: OneCycleSchedule, optimizer: Optimizer, steps: int, epochs: int, mode: Mode) -> LambdaLR:
+def one_cycle(
+    config: OneCycleSchedule, optimizer: Optimizer, steps: int, epochs: int, mode: Mode
+) -> LambdaLR:
     """Half a cosine up, half a cosine down (Smith & Topin 2018)."""
     top = max(config.rise * steps, 1)
 

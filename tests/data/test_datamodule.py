@@ -239,7 +239,9 @@ def test_under_lightning_each_epoch_is_its_own_and_a_resumed_run_goes_on(
     expected = [joined(epoch(module(store), number), "index").tolist() for number in range(3)]
     assert whole.seen == expected
     fit(module(store, workers=workers), tmp_path, 1)
-    rest = fit(module(store, workers=workers), tmp_path, 3, tmp_path / "1.ckpt")
+    continued = module(store, workers=workers)
+    continued.first_epoch = 1
+    rest = fit(continued, tmp_path, 3, tmp_path / "1.ckpt")
     assert rest.seen == expected[1:]
     assert rest.pictures == whole.pictures[-len(rest.pictures) :]
 

@@ -14,18 +14,26 @@ import numpy as np
 import emotion
 from emotion.data.drawn import DrawnFaces
 
-KEPT = ("config.yaml", "environment.json", "splits.json", "status.json", "metrics.csv", "metrics.json", "checkpoints/best.ckpt",
-        "predictions/val.parquet", "predictions/test.parquet", "predictions/val_last.parquet")  # fmt: skip
+KEPT = (
+    *("config.yaml", "environment.json", "splits.json", "status.json", "metrics.csv", "metrics.json"),
+    *(
+        "checkpoints/best.ckpt",
+        "predictions/val.parquet",
+        "predictions/test.parquet",
+        "predictions/val_last.parquet",
+    ),
+)
+
+OVERRIDES = (
+    *("data.count=210", "data.imbalance=0", "data.batch_size=16", "augment=basic", "evaluation.tta=flip"),
+    *("model.args={blocks:[[8],[12],[16]],hidden:[24]}", "optimizer.lr=0.003", "fold=0", "folds=3"),
+    *("trainer.max_epochs=12", "trainer.precision=fp32", "machine.devices=cpu", "machine.threads=1"),
+)
 
 
 def main(target: Path) -> None:
     with tempfile.TemporaryDirectory() as scratch:
-        run = emotion.train([
-            "data.count=210", "data.imbalance=0", "model.args={blocks:[[8],[12],[16]],hidden:[24]}", "fold=0", "folds=3",
-            "trainer.max_epochs=12", "trainer.precision=fp32", "optimizer.lr=0.003", "augment=basic", "evaluation.tta=flip",
-            "data.batch_size=16", "machine.devices=cpu", "machine.threads=1", f"machine.runs_dir={scratch}",
-            f"machine.cache_dir={scratch}/cache",
-        ])  # fmt: skip
+        run = emotion.train([*OVERRIDES, f"machine.runs_dir={scratch}", f"machine.cache_dir={scratch}/cache"])
         for name in KEPT:
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy(run.file(name), target / name)
@@ -35,7 +43,9 @@ def main(target: Path) -> None:
         faces = DrawnFaces(count=210, imbalance=0)
         images = np.stack([faces.read(index) for index in range(8)])
         np.savez_compressed(
-            target / "expected.npz", images=images, probabilities=emotion.load_run(target).probabilities(list(images))
+            target / "expected.npz",
+            images=images,
+            probabilities=emotion.load_run(target).probabilities(list(images)),
         )
 
 

@@ -2,7 +2,7 @@
 
 import io
 
-import fakes
+from tests.reporting import fakes
 import pytest
 from page_tree import Node, parse
 from PIL import Image

@@ -1,6 +1,6 @@
 """Curves and the choice of mistakes against independent computations."""
 
-import fakes
+from tests.reporting import fakes
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve

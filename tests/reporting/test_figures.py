@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-import fakes
+from tests.reporting import fakes
 import numpy as np
 import polars as pl
 import pytest

@@ -8,11 +8,11 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import fakes
+from tests.reporting import fakes
 import numpy as np
 import polars as pl
 import pytest
-from fakes import faces
+from tests.reporting.fakes import faces
 from page_tree import Node, cells, number, parse, table_with
 from PIL import Image
 from sklearn import metrics as sk

@@ -5,7 +5,7 @@ import shutil
 import time
 from pathlib import Path
 
-import fakes
+from tests.reporting import fakes
 import numpy as np
 import pytest
 import yaml

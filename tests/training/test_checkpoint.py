@@ -12,7 +12,9 @@ from emotion.training import checkpoint
 
 
 def save(path: Path, number: int) -> None:
-    checkpoint.AtomicCheckpointIO().save_checkpoint({"number": number, "w": torch.full((1000,), float(number))}, path)
+    checkpoint.AtomicCheckpointIO().save_checkpoint(
+        {"number": number, "w": torch.full((1000,), float(number))}, path
+    )
 
 
 def number(path: Path) -> int:

@@ -99,7 +99,9 @@ def test_released_identities_stay() -> None:
         '"model": {"name": "resnet18"}, "optimizer": {"lr": 0.01, "name": "adamw"}, '
         '"preprocess": {"name": "default"}, "sampling": {"name": "natural"}, "schedule": {"name": "constant"}}'
     )
-    assert identity("model=resnet18", "fold=1", "optimizer.lr=0.01") == hashlib.sha256(text.encode()).hexdigest()
+    assert (
+        identity("model=resnet18", "fold=1", "optimizer.lr=0.01") == hashlib.sha256(text.encode()).hexdigest()
+    )
 
 
 def test_weights_count_by_content(tmp_path: Path) -> None:

@@ -122,7 +122,9 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> Ru
     return only(runs)
 
 
-def test_killed_three_times_equals_undisturbed(undisturbed: RunFolder, tmp_path: Path, cache_dir: Path) -> None:
+def test_killed_three_times_equals_undisturbed(
+    undisturbed: RunFolder, tmp_path: Path, cache_dir: Path
+) -> None:
     for where in ("training", "validation", "checkpoint"):
         assert start(tmp_path, cache_dir, where) == -9, where
         assert only(tmp_path).status["state"] == "running"

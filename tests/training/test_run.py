@@ -22,10 +22,19 @@ from emotion.training.folder import locked
 
 Train = Callable[..., RunFolder]
 FILES = (
-    "config.yaml environment.json splits.json status.json metrics.csv metrics.json checkpoints/best.ckpt report.html "
-    "predictions/val.parquet predictions/test.parquet figures/learning_curves.png figures/confusion_matrix.png "
-    "figures/class_distribution.png figures/augmentation_grid.png figures/mistakes.png log.txt"
-).split()
+    *(
+        "config.yaml",
+        "environment.json",
+        "splits.json",
+        "status.json",
+        "metrics.csv",
+        "metrics.json",
+        "log.txt",
+    ),
+    *("checkpoints/best.ckpt", "report.html", "predictions/val.parquet", "predictions/test.parquet"),
+    *("figures/learning_curves.png", "figures/confusion_matrix.png", "figures/class_distribution.png"),
+    *("figures/augmentation_grid.png", "figures/mistakes.png"),
+)
 
 
 def weights(run: RunFolder) -> dict[str, torch.Tensor]:
@@ -131,7 +140,9 @@ def test_the_same_again_is_skipped(finished: RunFolder, capsys: pytest.CaptureFi
          f"machine.runs_dir={config['machine']['runs_dir']}", f"machine.cache_dir={config['machine']['cache_dir']}"]
     )  # fmt: skip
     assert "Finished already, on 20" in capsys.readouterr().out
-    assert before == {p: p.stat().st_mtime_ns for p in finished.path.rglob("*") if p.is_file() and p.name != "lock"}
+    assert before == {
+        p: p.stat().st_mtime_ns for p in finished.path.rglob("*") if p.is_file() and p.name != "lock"
+    }
 
 
 def test_seeds_differ_and_the_same_seed_does_not(run: Train) -> None:
@@ -187,22 +198,27 @@ def test_a_fold_keeps_its_last_epoch_beside_the_selected_one(run: Train) -> None
 
 
 def test_nan_stops_with_the_batch_s_images(run: Train) -> None:
-    with pytest.raises(RunError, match=r"no longer a number, first in batch \d+ of epoch 0, with the images") as caught:
+    with pytest.raises(
+        RunError, match=r"no longer a number, first in batch \d+ of epoch 0, with the images"
+    ) as caught:
         run("optimizer=sgd", "optimizer.lr=1e30", "optimizer.nesterov=false", "optimizer.momentum=0")
     assert "optimizer.lr" in str(caught.value)
     ids = str(caught.value).split("with the images ")[1].split(". A smaller")[0].split(", ")
     assert len(ids) == 16
 
 
-def test_a_failed_run_says_so_and_continues(run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_run_says_so_and_continues(
+    run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     from emotion.training import run as module
 
     def broken(*arguments: object, **keys: object) -> None:
         raise RuntimeError("out of something")
 
-    with monkeypatch.context() as patched, pytest.raises(RuntimeError):
+    with monkeypatch.context() as patched:
         patched.setattr(module, "predict", broken)
-        run()
+        with pytest.raises(RuntimeError, match="out of something"):
+            run()
     folder = RunFolder.open(next(p for p in (tmp_path / "runs").iterdir() if p.name != "latest"))
     assert folder.status["state"] == "failed"
     assert "out of something" in folder.status["message"]
@@ -215,13 +231,15 @@ def test_another_configuration_s_checkpoint_is_refused(run: Train, tmp_path: Pat
     def interrupted(*arguments: object) -> None:
         raise KeyboardInterrupt
 
-    with pytest.MonkeyPatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module.Run, "finish", interrupted)
-        run()
+        with pytest.raises(KeyboardInterrupt):
+            run()
     first = next(p for p in (tmp_path / "runs").iterdir())
-    with pytest.MonkeyPatch.context() as patched, pytest.raises(KeyboardInterrupt):
+    with pytest.MonkeyPatch.context() as patched:
         patched.setattr(module.Run, "finish", interrupted)
-        run("seed=5")
+        with pytest.raises(KeyboardInterrupt):
+            run("seed=5")
     second = next(p for p in (tmp_path / "runs").iterdir() if p != first)
     shutil.copy(first / "checkpoints" / "last.ckpt", second / "checkpoints" / "last.ckpt")
     with pytest.raises(RunError, match="a checkpoint of another configuration"):
@@ -229,8 +247,17 @@ def test_another_configuration_s_checkpoint_is_refused(run: Train, tmp_path: Pat
     assert RunFolder.open(first).status["state"] == "interrupted"
 
 
-@pytest.mark.parametrize("choice", ["schedule=plateau", "schedule=one_cycle", "optimizer=adadelta", "sampling=undersample",
-                                    "loss=focal", "head=mlp"])  # fmt: skip
+@pytest.mark.parametrize(
+    "choice",
+    [
+        "schedule=plateau",
+        "schedule=one_cycle",
+        "optimizer=adadelta",
+        "sampling=undersample",
+        "loss=focal",
+        "head=mlp",
+    ],
+)
 def test_every_kind_of_part_trains(run: Train, choice: str) -> None:
     assert run(choice, "trainer.max_epochs=1", "trainer.limit_train_batches=2").finished
 

@@ -6,7 +6,7 @@ from emotion.models.losses import CrossEntropy
 
 
 class PolyLoss(CrossEntropy):
-    def __init__(self, config, class_counts: Tensor) -> None:  # noqa: ANN001
+    def __init__(self, config, class_counts: Tensor) -> None:
         super().__init__(config, class_counts)
         self.epsilon = config.epsilon
 

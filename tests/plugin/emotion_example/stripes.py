@@ -21,7 +21,9 @@ def read(root: Path | None = None, count: int = 120) -> SampleTable:
     rng = np.random.default_rng(0)
     labels = np.arange(count) % 2
     waves = np.sin(np.arange(32) / 2 + rng.uniform(0, 6, (count, 1)))
-    images = np.where(labels[:, None, None] == 0, waves[:, :, None], waves[:, None, :]) + rng.normal(0, 0.3, (count, 32, 32))
+    images = np.where(labels[:, None, None] == 0, waves[:, :, None], waves[:, None, :]) + rng.normal(
+        0, 0.3, (count, 32, 32)
+    )
     frame = pl.DataFrame(
         {
             "id": [f"stripe-{i:04d}" for i in range(count)],

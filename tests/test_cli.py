@@ -1,0 +1,163 @@
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from emotion.cli import app
+from emotion.errors import EmotionError
+from emotion.runs import RunFolder
+
+GOLDEN = Path(__file__).parent / "golden" / "format-1"
+TRAIN = Path(__file__).parents[1] / "train.py"
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    folder = tmp_path / "runs" / "drawn-minivgg-f0-12345678"
+    shutil.copytree(GOLDEN, folder)
+    (folder.parent / "latest").symlink_to(folder.name)
+    return folder.parent
+
+
+def call(*arguments: object) -> str:
+    done = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.fixture
+def face(tmp_path: Path) -> Path:
+    Image.fromarray(np.load(GOLDEN / "expected.npz")["images"][3]).save(tmp_path / "face (1).png")
+    return tmp_path / "face (1).png"
+
+
+def test_runs_list_shows_what_the_folders_say(runs: Path) -> None:
+    said = call("runs", "list", "--runs-dir", runs)
+    accuracy = RunFolder(runs / "latest").metrics["test"]["accuracy"]
+    assert "drawn-minivgg-f0-12345678" in said
+    assert f"{accuracy:.1%}" in said
+    assert "latest" not in said
+
+
+def test_runs_show_takes_a_name_or_a_path(runs: Path) -> None:
+    for name in ("latest", runs / "drawn-minivgg-f0-12345678"):
+        said = call("runs", "show", name, "--runs-dir", runs)
+        assert "state     finished" in said
+        assert "name: minivgg" in said
+
+
+def test_runs_rm_deletes_only_what_is_named(runs: Path) -> None:
+    shutil.copytree(GOLDEN, runs / "drawn-minivgg-f1-87654321")
+    call("runs", "rm", "drawn-minivgg-f0-12345678", "--yes", "--runs-dir", runs)
+    assert [path.name for path in runs.iterdir()] == ["drawn-minivgg-f1-87654321"]
+
+
+def test_runs_rm_asks_first(runs: Path) -> None:
+    CliRunner().invoke(app, ["runs", "rm", "latest", "--runs-dir", str(runs)], input="n\n")
+    assert (runs / "drawn-minivgg-f0-12345678").is_dir()
+
+
+def test_predict_as_json_and_as_a_table(runs: Path, face: Path) -> None:
+    expected = np.load(GOLDEN / "expected.npz")["probabilities"][3]
+    line = json.loads(call("predict", runs / "latest", face, "--json"))
+    np.testing.assert_allclose(list(line["probabilities"].values()), expected, atol=1e-4)
+    assert line["label"] == list(line["probabilities"])[int(expected.argmax())]
+    assert line["image"] == str(face)
+    assert line["label"] in call("predict", runs / "latest", face)
+
+
+def test_report_is_written_where_it_says(runs: Path, tmp_path: Path) -> None:
+    said = call("report", runs / "latest", "--out", tmp_path / "r.html")
+    assert Path(said.strip()).read_text().startswith("<!doctype html>")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["predict", "nowhere", "x.png"], "expected a run folder, found nothing at"),
+        (["predict", "RUNS/latest", "nothing.png"], "nothing.png can't be read: No such file"),
+        (["predict", "RUNS/latest", "text.png"], "text.png: not an image"),
+        (["runs", "list", "--runs-dir", "nowhere"], "expected runs in"),
+        (["runs", "show", "TMP"], "expected a run folder (with status.json"),
+        (["sweep", "table", "TMP"], "expected a sweep folder"),
+    ],
+)
+def test_wrong_input_is_said(runs: Path, tmp_path: Path, arguments: list[str], said: str) -> None:
+    (tmp_path / "text.png").write_text("hello")
+    names = {
+        "RUNS/latest": str(runs / "latest"),
+        "TMP": str(tmp_path),
+        "text.png": str(tmp_path / "text.png"),
+    }
+    with pytest.raises(EmotionError) as caught:
+        CliRunner().invoke(app, [names.get(a, a) for a in arguments], catch_exceptions=False)
+    assert said in str(caught.value)
+
+
+def train(tmp_path: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
+    here = [f"machine.runs_dir={tmp_path}/runs", f"machine.cache_dir={tmp_path}/cache"]
+    return subprocess.run([sys.executable, str(TRAIN), *overrides, *here], capture_output=True, text=True, cwd=tmp_path,
+                          env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("overrides", "code", "said"),
+    [
+        (["fold=7", "folds=4"], 2, "fold: expected null or 0 to 3 (folds=4), found 7"),
+        (["model=resnet81"], 2, "did you mean resnet18"),
+        (
+            ["loss=cross_entropy", "loss.gamma=2"],
+            2,
+            "loss.gamma: unknown key of loss=cross_entropy; it belongs to loss=focal",
+        ),
+        (["data=fer2013", "data.root=/no/such (folder)"], 1, "/no/such (folder)"),
+        (["data=fer2013"], 1, "data.root"),
+        (["experiment=nothing"], 2, "experiment: expected one of"),
+        (["optimizer.lr=fast"], 2, "optimizer.lr: expected a number, found 'fast'"),
+    ],
+)
+def test_wrong_input_of_training(tmp_path: Path, overrides: list[str], code: int, said: str) -> None:
+    done = train(tmp_path, *overrides)
+    assert done.returncode == code, done.stderr
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "runs").exists()  # nothing half-written that a later run would trust
+    assert not (tmp_path / "outputs").exists()
+
+
+def test_ctrl_c_leaves_a_run_that_is_continued(tmp_path: Path) -> None:
+    overrides = [
+        *(
+            "data.count=140",
+            "data.imbalance=0",
+            "model=test_resnet",
+            "machine.workers=0",
+            "trainer.max_epochs=400",
+        ),
+        *(
+            "trainer.precision=fp32",
+            f"machine.runs_dir={tmp_path}/runs",
+            f"machine.cache_dir={tmp_path}/cache",
+        ),
+    ]
+    process = subprocess.Popen([sys.executable, str(TRAIN), *overrides], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                               text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("epoch"):
+            process.send_signal(2)
+            break
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "The same command continues this run." in errors
+    assert "Traceback" not in errors
+    run = RunFolder.open(next(p for p in (tmp_path / "runs").iterdir() if p.name != "latest"))
+    assert run.status["state"] == "interrupted"
+    assert run.checkpoint("last").is_file()
