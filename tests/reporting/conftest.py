@@ -2,13 +2,13 @@
 
 import io
 
-from tests.reporting import fakes
 import pytest
-from page_tree import Node, parse
 from PIL import Image
 
 from emotion.reporting.report import make_page, render
 from emotion.runs import RunFolder
+from tests.reporting import fakes
+from tests.reporting.page_tree import Node, parse
 
 
 @pytest.fixture(scope="session")

@@ -6,9 +6,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from page_tree import Node, cells, parse, table_with
 
 from emotion.runs import RunFolder
+from tests.reporting.page_tree import Node, cells, parse, table_with
 
 BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed")

@@ -1,12 +1,12 @@
 """Curves and the choice of mistakes against independent computations."""
 
-from tests.reporting import fakes
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score, roc_curve
 
 from emotion.evaluation.predictions import Meta, Predictions, from_arrays
 from emotion.reporting import curves, mistakes
+from tests.reporting import fakes
 
 
 @pytest.mark.parametrize("digits", [8, 1])  # 1: many equal scores

@@ -5,7 +5,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.reporting import fakes
 import numpy as np
 import polars as pl
 import pytest
@@ -13,6 +12,7 @@ from PIL import Image
 
 from emotion.errors import EmotionError
 from emotion.reporting import figures
+from tests.reporting import fakes
 
 LABELS = fakes.labels_of(400, fakes.FER2013)
 SCORES = fakes.probabilities_of(LABELS, fakes.FER2013)

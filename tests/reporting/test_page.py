@@ -9,12 +9,12 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from page_tree import Node, parse
 from PIL import Image
 
 from emotion.reporting.album import EDGE_PX
 from emotion.reporting.report import make_page, render
 from emotion.runs import RunFolder
+from tests.reporting.page_tree import Node, parse
 
 
 @pytest.fixture(params=["one run", "a sweep"])

@@ -8,12 +8,9 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from tests.reporting import fakes
 import numpy as np
 import polars as pl
 import pytest
-from tests.reporting.fakes import faces
-from page_tree import Node, cells, number, parse, table_with
 from PIL import Image
 from sklearn import metrics as sk
 
@@ -21,6 +18,9 @@ from emotion.errors import DataError, EmotionError
 from emotion.evaluation import predictions
 from emotion.reporting.report import make_page, render, write_report, write_tables
 from emotion.runs import RunFolder
+from tests.reporting import fakes
+from tests.reporting.fakes import faces
+from tests.reporting.page_tree import Node, cells, number, parse, table_with
 
 
 def section(page: Node, name: str) -> Node:

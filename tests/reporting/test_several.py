@@ -5,11 +5,9 @@ import shutil
 import time
 from pathlib import Path
 
-from tests.reporting import fakes
 import numpy as np
 import pytest
 import yaml
-from page_tree import Node, cells, number, parse, table_with
 from sklearn import metrics as sk
 
 from emotion.evaluation import predictions
@@ -19,6 +17,8 @@ from emotion.reporting.contenders import contenders, differing
 from emotion.reporting.evidence import Subject
 from emotion.reporting.report import make_page, render
 from emotion.runs import RunFolder
+from tests.reporting import fakes
+from tests.reporting.page_tree import Node, cells, number, parse, table_with
 
 
 def rendered(runs: list[RunFolder], **options: bool) -> Node:
