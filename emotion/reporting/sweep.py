@@ -266,7 +266,7 @@ def _data_notes(sweep: SweepFolder) -> Iterator[str]:
 
 
 def write_tables(sweep: SweepFolder, test: bool = False) -> str:
-    """Write table.csv, table.md and table.html into the sweep's folder; returns the Markdown.
+    """Write table.csv, table.md and table.html into the sweep's folder; returns the table as text.
 
     Raises:
         RunError: the folder can't be written.
@@ -284,7 +284,7 @@ def write_tables(sweep: SweepFolder, test: bool = False) -> str:
         atomic.write_text(sweep.path / "table.html", render(_page(table, pooled)))
     except OSError as error:
         raise RunError(f"expected to write the tables into {sweep.path}: {error.strerror}.") from error
-    return markdown
+    return tables.text(table)
 
 
 def _confusion(found: Predictions) -> np.ndarray:

@@ -68,6 +68,23 @@ def markdown(table: Table) -> str:
     return "\n".join(lines) + "\n"
 
 
+def text(table: Table) -> str:
+    """Aligned columns for a terminal, with the caption and the notes."""
+    kept = _kept(table)
+    head = [table.columns[index].title for index in kept]
+    body = [[_text(row[index]) for index in kept] for row in table.rows]
+    widths = [max(map(len, column)) for column in zip(head, *body, strict=True)]
+    right = [table.columns[index].number for index in kept]
+    lines = [
+        "  ".join(
+            cell.rjust(width) if number else cell.ljust(width)
+            for cell, width, number in zip(row, widths, right, strict=True)
+        ).rstrip()
+        for row in [head, *body]
+    ]
+    return "\n".join([table.caption, "", *lines, "", *table.notes])
+
+
 def latex(table: Table, label: str = "") -> str:
     """A `table` environment with the rules of booktabs; letters beyond Latin need XeLaTeX or LuaLaTeX."""
     kept = _kept(table)

@@ -2,7 +2,7 @@
 
 import re
 
-from emotion.reporting.tables import Cell, Column, Table, latex, markdown, matrix
+from emotion.reporting.tables import Cell, Column, Table, latex, markdown, matrix, text
 
 HOSTILE = "a|b_c & 50% #1 {x} ~^\\ <b>*é 표정"
 
@@ -46,3 +46,17 @@ def test_a_matrix_ends_with_the_recall_of_each_class() -> None:
     table = matrix([[3, 1], [0, 0]], ["a", "b"], "Confusion")
     assert [cell.text for cell in table.rows[0]] == ["a", "3", "1", "4", "75.0\u202f%"]
     assert [cell.text for cell in table.rows[1]] == ["b", "0", "0", "0", "—"]
+
+
+def test_text_aligns_its_columns_and_escapes_nothing() -> None:
+    columns = (Column("loss.class_weights", number=False), Column("accuracy"))
+    table = Table("A sweep", columns, ((Cell("none"), Cell("9.5")), (Cell("balanced"), Cell("10.25"))), notes=("a_b",))
+    assert text(table).splitlines() == [
+        "A sweep",
+        "",
+        "loss.class_weights  accuracy",
+        "none                     9.5",
+        "balanced               10.25",
+        "",
+        "a_b",
+    ]

@@ -1,0 +1,243 @@
+"""Sweeps: `python train.py -m …`"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from emotion.launch import JobComposer, compose, conf_dir
+from emotion.reporting.sweep import SweepFolder, frame, write_tables
+from emotion.runs import RunFolder
+
+TRAIN = Path(__file__).parents[2] / "train.py"
+TINY = (
+    *(
+        "data.count=140",
+        "data.imbalance=0",
+        "data.batch_size=16",
+        "model=test_resnet",
+        "trainer.max_epochs=1",
+    ),
+    *("trainer.precision=fp32", "machine.devices=cpu", "machine.threads=1", "machine.workers=0"),
+)
+SWEEP = ("fold=0,1", "folds=2", "loss.class_weights=none,balanced")
+
+Launch = Callable[[list[str]], subprocess.Popen[str]]
+
+
+def command(place: Path, cache: Path, *overrides: str) -> list[str]:
+    here = (f"machine.runs_dir={place}/runs", f"machine.cache_dir={cache}")
+    return [sys.executable, "-W", "ignore", str(TRAIN), "-m", *TINY, *here, *overrides]
+
+
+def start(place: Path, cache: Path, *overrides: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    env = {**os.environ, "OMP_NUM_THREADS": "1", **environment}
+    return subprocess.run(
+        command(place, cache, *overrides), capture_output=True, text=True, env=env, check=False
+    )
+
+
+@pytest.fixture
+def launched() -> Iterator[Callable[[list[str]], subprocess.Popen[str]]]:
+    """Starts a command in a process group of its own, and ends it with the test."""
+    started: list[subprocess.Popen[str]] = []
+
+    def launch(arguments: list[str]) -> subprocess.Popen[str]:
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        pipe = subprocess.PIPE
+        started.append(
+            subprocess.Popen(arguments, stdout=pipe, stderr=pipe, text=True, start_new_session=True, env=env)
+        )
+        return started[-1]
+
+    yield launch
+    for process in started:
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> tuple[Path, str]:
+    place = tmp_path_factory.mktemp("undisturbed")
+    done = start(place, cache_dir, *SWEEP)
+    assert done.returncode == 0, done.stderr
+    return place, done.stdout
+
+
+def only(place: Path) -> SweepFolder:
+    (found,) = (place / "sweeps").iterdir()
+    return SweepFolder.open(found)
+
+
+def runs(place: Path) -> list[RunFolder]:
+    return [RunFolder(path) for path in sorted((place / "runs").iterdir()) if path.name != "latest"]
+
+
+def test_every_combination_is_a_finished_run(undisturbed: tuple[Path, str]) -> None:
+    place, printed = undisturbed
+    found = [(run.config["fold"], run.config["loss"]["class_weights"], run.finished) for run in runs(place)]
+    assert sorted(found) == [(f, w, True) for f in (0, 1) for w in ("balanced", "none")]
+    assert Path(printed.splitlines()[-1]) == only(place).path
+    status = json.loads((only(place).path / "status.json").read_text())
+    assert status["finished"] == 4
+    assert set(status["jobs"].values()) == {"finished"}
+
+
+def test_the_table_has_a_row_a_configuration_ranked_by_validation(undisturbed: tuple[Path, str]) -> None:
+    place, printed = undisturbed
+    table = frame(only(place))
+    assert table["loss.class_weights"].sort().to_list() == ["balanced", "none"]
+    assert table["jobs"].to_list() == table["finished"].to_list() == [2, 2]
+    assert table["accuracy"].is_sorted(descending=True)
+    for row in table.iter_rows(named=True):
+        scores = [
+            run.metrics["val"]
+            for run in runs(place)
+            if run.config["loss"]["class_weights"] == row["loss.class_weights"]
+        ]
+        for name in ("accuracy", "balanced_accuracy", "f1_macro", "f1/anger"):
+            values = [s[name] for s in scores]
+            assert row[name] == pytest.approx(sum(values) / 2)
+            assert row[f"{name}_sd"] == pytest.approx(pl.Series(values).std() or 0.0)
+    assert "Selected on this fold" in printed
+    assert not [column for column in table.columns if "test" in column]
+    assert [column for column in frame(only(place), test=True).columns if column.startswith("test_accuracy")]
+
+
+def test_the_pooled_confusion_holds_each_image_once(undisturbed: tuple[Path, str]) -> None:
+    place, _ = undisturbed
+    (one, other) = only(place).configurations()
+    for configuration in (one, other):
+        assert configuration.pooled is not None
+        assert len(set(configuration.pooled.ids)) == len(configuration.pooled)
+        ids = {sample for table in configuration.validation for sample in table.ids}
+        assert set(configuration.pooled.ids) == ids
+        assert not ids & set(configuration.tables_of("test")[0].ids)
+
+
+def test_killed_in_its_second_job_and_typed_again(
+    undisturbed: tuple[Path, str], tmp_path: Path, cache_dir: Path, launched: Launch
+) -> None:
+    """The whole process group, as when a machine reboots; the tables must come out byte for byte the same."""
+    process = launched(command(tmp_path, cache_dir, *SWEEP))
+    for line in process.stdout or ():
+        if line.startswith("[2/4] ") and "fp32" in line:
+            os.killpg(process.pid, signal.SIGKILL)
+            break
+    process.wait()
+    assert sum(run.finished for run in runs(tmp_path)) == 1
+    done = start(tmp_path, cache_dir, *SWEEP)
+    assert done.returncode == 0, done.stderr
+    assert "1 of 4 jobs are finished already." in done.stdout
+    first, second = only(undisturbed[0]), only(tmp_path)
+    assert first.path.name == second.path.name
+    for name in ("table.csv", "table.md"):
+        assert (first.path / name).read_bytes() == (second.path / name).read_bytes()
+
+
+def test_a_finished_sweep_starts_nothing(undisturbed: tuple[Path, str], cache_dir: Path) -> None:
+    place, printed = undisturbed
+    before = {run.name: run.file("status.json").stat().st_mtime_ns for run in runs(place)}
+    done = start(place, cache_dir, *SWEEP)
+    assert done.returncode == 0, done.stderr
+    assert "4 of 4 jobs are finished already." in done.stdout
+    assert before == {run.name: run.file("status.json").stat().st_mtime_ns for run in runs(place)}
+    assert done.stdout.splitlines()[-1] == printed.splitlines()[-1]
+
+
+def test_a_failing_job_stops_no_other(tmp_path: Path, cache_dir: Path) -> None:
+    done = start(tmp_path, cache_dir, "optimizer=sgd", "optimizer.lr=1e30,1e-3", "optimizer.nesterov=false")
+    assert done.returncode == 1
+    assert sorted(run.status["state"] for run in runs(tmp_path)) == ["failed", "finished"]
+    (failed,) = (run for run in runs(tmp_path) if not run.finished)
+    assert "no longer a number" in failed.status["message"]
+    assert "FAILED" in done.stderr
+    assert "Failed: " + failed.name in done.stdout
+    assert "1 of 2 jobs did not finish" in done.stdout
+
+
+def test_a_job_killed_by_the_system_says_so(tmp_path: Path, cache_dir: Path, launched: Launch) -> None:
+    process = launched(command(tmp_path, cache_dir, "seed=0,1", "trainer.max_epochs=30"))
+    for line in process.stdout or ():
+        if line.startswith("[1/2] epoch"):
+            lock = json.loads((runs(tmp_path)[0].path / "lock").read_text())
+            os.kill(lock["pid"], signal.SIGKILL)
+            break
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert "killed by SIGKILL, by the system, most likely because memory ran out" in errors
+    assert sorted(run.status["state"] for run in runs(tmp_path)) == ["failed", "finished"]
+
+
+def test_two_people_typing_the_same_sweep(tmp_path: Path, cache_dir: Path, launched: Launch) -> None:
+    first = launched(command(tmp_path, cache_dir, "seed=0,1", "trainer.max_epochs=30"))
+    next(line for line in first.stdout or () if line.startswith("[1/2] epoch"))
+    second = start(tmp_path, cache_dir, "seed=0,1", "trainer.max_epochs=30")
+    assert second.returncode == 1
+    assert f"is being run by process {first.pid}" in second.stderr
+    first.communicate(timeout=120)
+    assert first.returncode == 0
+
+
+def test_ctrl_c_ends_the_children_and_says_what_is_left(
+    tmp_path: Path, cache_dir: Path, launched: Launch
+) -> None:
+    process = launched(command(tmp_path, cache_dir, "seed=0,1", "trainer.max_epochs=400"))
+    for line in process.stdout or ():
+        if line.startswith("[1/2] epoch"):
+            pid = json.loads((runs(tmp_path)[0].path / "lock").read_text())["pid"]
+            os.killpg(process.pid, signal.SIGINT)
+            break
+    printed, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "2 of 2 jobs are left" in printed
+    for _ in range(50):
+        if not Path(f"/proc/{pid}").exists():
+            break
+        time.sleep(0.1)
+    assert not Path(f"/proc/{pid}").exists()
+
+
+@pytest.mark.parametrize("wrong", ["trainer.max_epoch=1,2", "loss=cross_entropy,focl", "fold=0,9"])
+def test_a_problem_in_one_job_starts_none(tmp_path: Path, cache_dir: Path, wrong: str) -> None:
+    done = start(tmp_path, cache_dir, wrong)
+    assert done.returncode == 2
+    assert "Nothing was started." in done.stderr
+    assert wrong.split("=")[0] in done.stderr
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "sweeps").exists()
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["model=resnet34", "seed=3"],
+        ["data=fer2013", "data.root=/a b/c,d", "loss=focal", "loss.gamma=1.5"],
+        ["experiment=demo", "trainer.max_epochs=3", "fold=2"],
+        ["name=it's (mine)", "optimizer=adam", "optimizer.betas=[0.8,0.9]"],
+    ],
+)
+def test_jobs_compose_as_single_runs_do(overrides: list[str]) -> None:
+    from hydra import initialize_config_dir
+
+    expected = compose(overrides)
+    with initialize_config_dir(str(conf_dir()), version_base="1.3"):
+        assert JobComposer()(overrides) == expected
+
+
+def test_tables_can_be_written_anew(undisturbed: tuple[Path, str]) -> None:
+    sweep = only(undisturbed[0])
+    before = (sweep.path / "table.csv").read_bytes()
+    (sweep.path / "table.csv").unlink()
+    write_tables(sweep)
+    assert (sweep.path / "table.csv").read_bytes() == before
+    assert "Out-of-fold confusion" in (sweep.path / "table.html").read_text()
