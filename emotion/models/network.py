@@ -73,8 +73,13 @@ def input_channels(config: ModelConfig) -> int:
     return config.in_channels or published(config.name).get("input_size", (3,))[0]
 
 
-def build(model: ModelConfig, head: HeadConfig, classes: int, size_px: int) -> Network:
+def build(
+    model: ModelConfig, head: HeadConfig, classes: int, size_px: int, load_weights: bool = True
+) -> Network:
     """A new network with random, published or local weights.
+
+    Args:
+        load_weights: False leaves the weights random, for a checkpoint that is loaded next.
 
     Raises:
         ConfigError: the network refuses its arguments or the input size.
@@ -87,7 +92,7 @@ def build(model: ModelConfig, head: HeadConfig, classes: int, size_px: int) -> N
         arguments["drop_path_rate"] = model.drop_path_rate
     if published(model.name).get("fixed_input_size"):
         arguments["img_size"] = size_px
-    if model.pretrained:
+    if model.pretrained and load_weights:
         require_published_weights(model.name)
     description = {
         "name": model.name,
@@ -96,8 +101,8 @@ def build(model: ModelConfig, head: HeadConfig, classes: int, size_px: int) -> N
         "classes": classes,
         "head": head.model_dump(mode="json"),
     }
-    network = rebuild(description, pretrained=model.pretrained)
-    if model.weights is not None:
+    network = rebuild(description, pretrained=model.pretrained and load_weights)
+    if model.weights is not None and load_weights:
         load_local_weights(network.backbone, model.name, model.weights)
     return network
 

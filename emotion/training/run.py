@@ -5,7 +5,8 @@ import logging
 import time
 import traceback
 import warnings
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,9 +16,8 @@ from rich.console import Console
 
 from emotion import atomic
 from emotion.data.datamodule import ExpressionDataModule
-from emotion.data.splits import Split, make_split
 from emotion.data.store import Store
-from emotion.errors import EmotionError, RunError
+from emotion.errors import EmotionError
 from emotion.evaluation import predictions as tables
 from emotion.models import network as door
 from emotion.models.classifier import ExpressionClassifier
@@ -25,23 +25,25 @@ from emotion.models.device import DevicePreprocess
 from emotion.runs import FORMAT, Part, RunFolder
 from emotion.schema import RunConfig
 from emotion.training import checkpoint, environment, precision
+from emotion.training.assemble import (
+    choose_device,
+    data_line,
+    make_classifier,
+    make_data,
+    network_line,
+    probe_batch,
+)
 from emotion.training.callbacks import Bar, EpochKeeper
 from emotion.training.console import Log, epoch_line, is_terminal
 from emotion.training.evaluate import cost, predict
-from emotion.training.folder import (
-    Status,
-    now,
-    write_config,
-)
-
-NAN_CHECK_STEPS_GPU = 50
+from emotion.training.folder import Status, now, read_status, write_config
 
 
 def quieten() -> None:
     """Silence what Lightning says to people who configure it themselves."""
     logging.getLogger("pytorch_lightning").setLevel(logging.ERROR)
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    # Lightning's own: https://github.com/Lightning-AI/pytorch-lightning/issues/21385
+    # Lightning's own: https://github.com/Lightning-AI/pytorch-lightning/issues/21326
     warnings.filterwarnings("ignore", message=".*isinstance.treespec, LeafSpec.*")
     # workers are chosen by machine.workers: https://lightning.ai/docs/pytorch/stable/advanced/speed.html
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
@@ -61,7 +63,6 @@ class Run:
     identity: str
     log: Log
     measured: str | None = None
-    split: Split = field(init=False)
 
     def do(self) -> None:
         """Train from the last checkpoint or from the start, then evaluate and report."""
@@ -74,32 +75,31 @@ class Run:
         threads = earlier["threads"] if earlier else environment.resolve_threads(config.machine.threads)
         torch.set_num_threads(threads)
         device = choose_device(config.machine.devices)
+        begun = read_status(folder)
         status = Status(
             folder,
             identity=self.identity,
             hash8=self.identity[:8],
             attempt=_attempt(folder),
-            started=now(),
+            started=begun["started"] if begun else now(),
             epochs=config.trainer.max_epochs,
             epoch=0,
         )
         status.update()
         try:
             write_config(folder, config)
-            data, classifier = self.prepare(device)
-            image, label = _probe_batch(self.store, self.split, config.data.batch_size, device)
-            resolved = (
-                earlier["precision"]
-                if earlier
-                else self.measured
-                or precision.resolve(config.trainer.precision, classifier, image, label, device)
-            )
+            last = self.last_checkpoint()
+            data, classifier = self.prepare(device, load_weights=last is None)
+            resolved = earlier["precision"] if earlier else self.measured
+            if not resolved:
+                batch = probe_batch(data, device)
+                resolved = precision.resolve(config.trainer.precision, classifier, *batch, device)
             environment_now = environment.describe(threads, resolved, str(device))
             if earlier:
                 environment_now["earlier_sessions"] = [*earlier.pop("earlier_sessions", []), earlier]
             atomic.write_json(folder.file("environment.json"), environment_now)
             self.log(f"{folder.path} · {_device_name(environment_now)}, {threads} threads, {resolved}")
-            keeper = self.fit(data, classifier, device, resolved, status)
+            keeper = self.fit(data, classifier, device, resolved, status, last)
             self.finish(data, device, keeper, status, started)
         except BaseException as error:
             self._failed(error, status)
@@ -111,54 +111,22 @@ class Run:
         self.log("Adding the test part's predictions from the best weights.")
         device = choose_device(self.config.machine.devices)
         torch.set_num_threads(environment.resolve_threads(self.config.machine.threads))
-        data, _ = self.prepare(device)
+        data, _ = self.prepare(device, load_weights=False)
         self.evaluate(data, device, ("test",))
         self.write_metrics(RunFolder(self.folder.path).metrics["cost"])
         self.figures(data)
         self.report()
 
-    def prepare(self, device: torch.device) -> tuple[ExpressionDataModule, ExpressionClassifier]:
+    def prepare(
+        self, device: torch.device, load_weights: bool
+    ) -> tuple[ExpressionDataModule, ExpressionClassifier]:
         """Split, batches and network; writes splits.json."""
-        config, store = self.config, self.store
-        self.split = make_split(
-            store.frame,
-            fold=config.fold,
-            folds=config.folds,
-            val_fraction=config.val_fraction,
-            test_fraction=config.test_fraction,
-            seed=config.data.split_seed,
-            classes=store.classes,
-            official=store.official,
-        )
-        workers = environment.resolve_workers(config.machine.workers, config.augment.name != "none")
-        data = ExpressionDataModule(
-            store,
-            self.split,
-            batch_size=config.data.batch_size,
-            sampling=config.sampling,
-            augment=config.augment,
-            seed=config.seed,
-            workers=workers,
-            eval_batch_size=config.evaluation.batch_size,
-        )
-        atomic.write_json(
-            self.folder.file("splits.json"),
-            {"format": FORMAT, **self.split.manifest, "data": _data_facts(store, config)},
-        )
-        torch.manual_seed(config.seed)  # the first weights are a function of the seed alone
-        size_px = door.input_size(config.model, store.size_px)
-        network = door.build(config.model, config.head, len(store.classes), size_px)
-        device_module = _device_module(config, data, size_px)
-        classifier = ExpressionClassifier(
-            config,
-            network,
-            device_module,
-            torch.as_tensor(data.class_counts("train")),
-            check_every=1 if device.type == "cpu" else NAN_CHECK_STEPS_GPU,
-        )
-        classifier = classifier.to(device, memory_format=torch.channels_last)
-        self.log(_first_line(config, classifier, device_module))
-        self.log(_data_line(store, self.split))
+        data = make_data(self.config, self.store)
+        facts = {"format": FORMAT, **data.split.manifest, "data": _data_facts(self.store)}
+        atomic.write_json(self.folder.file("splits.json"), facts)
+        classifier = make_classifier(self.config, data, device, load_weights)
+        self.log(network_line(self.config, classifier))
+        self.log(data_line(self.store, data.split))
         return data, classifier
 
     def fit(
@@ -168,7 +136,9 @@ class Run:
         device: torch.device,
         resolved: str,
         status: Status,
+        last: Path | None,
     ) -> EpochKeeper:
+        """Train from `last`, or from the start where it is None."""
         config, folder = self.config, self.folder
         epochs = config.trainer.max_epochs
         began = time.perf_counter()
@@ -201,20 +171,23 @@ class Run:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        last = folder.checkpoint("last")
-        ckpt_path = None
-        if last.exists() or checkpoint.previous(last).exists():
-            ckpt_path = checkpoint.readable(last)
-            data.first_epoch = checkpoint.epochs_done(ckpt_path, self.identity)
-            self.log(f"Continuing from {ckpt_path.relative_to(folder.path)}.")
+        if last is not None:
+            data.first_epoch = checkpoint.epochs_done(last, self.identity)
+            self.log(f"Continuing from {last.relative_to(folder.path)}.")
         try:
-            trainer.fit(classifier, datamodule=data, ckpt_path=ckpt_path)
+            trainer.fit(classifier, datamodule=data, ckpt_path=last)
         except SystemExit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from None
         status.update(
             seconds={"train": round(keeper.train_s, 1), "session": round(time.perf_counter() - began, 1)}
         )
         return keeper
+
+    def last_checkpoint(self) -> Path | None:
+        """Where to go on from, if the run was begun."""
+        last = self.folder.checkpoint("last")
+        begun = last.exists() or checkpoint.previous(last).exists()
+        return checkpoint.readable(last) if begun else None
 
     def description(self, classifier: ExpressionClassifier) -> dict[str, Any]:
         """What `best.ckpt` says beside its weights: all that prediction needs, as plain data."""
@@ -271,8 +244,12 @@ class Run:
                 "total": round(time.perf_counter() - started, 1),
             },
         )
+        self.close()
+
+    def close(self) -> None:
+        """What may still be missing when a run is killed at its very end: the report, and removing `last.ckpt`."""
         self.report()
-        _remove_last(self.folder)
+        checkpoint.AtomicCheckpointIO().remove_checkpoint(self.folder.checkpoint("last"))
 
     def evaluate(
         self, data: ExpressionDataModule, device: torch.device, parts: tuple[Part, ...]
@@ -352,7 +329,7 @@ class Run:
         self.log(f"{path}")
 
     def _failed(self, error: BaseException, status: Status) -> None:
-        """Note in the folder what happened. Interrupted runs stay `running`: they are continued."""
+        """Note in the folder what happened; the same command continues whatever it was."""
         if isinstance(error, KeyboardInterrupt):
             status.update(state="interrupted")
             return
@@ -361,76 +338,15 @@ class Run:
             status.update(state="failed", message=said)
 
 
-def choose_device(devices: int | str) -> torch.device:
-    """auto: a GPU where there is one.
-
-    Raises:
-        RunError: the wanted device isn't there.
-    """
-    if devices == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda", 0)
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    if devices == "cpu":
-        return torch.device("cpu")
-    if devices == "mps" and torch.backends.mps.is_available():
-        return torch.device("mps")
-    number = 0 if devices == "cuda" else devices
-    if not isinstance(number, int) or number >= torch.cuda.device_count():
-        raise RunError(
-            f"machine.devices={devices}: expected one of the {torch.cuda.device_count()} GPUs that torch sees, "
-            "auto or cpu."
-        )
-    return torch.device("cuda", number)
-
-
 def _attempt(folder: RunFolder) -> int:
     kept = folder.path / "attempts"
     return 1 + len([p for p in kept.iterdir() if p.name.isdigit()]) if kept.is_dir() else 1
 
 
-def _remove_last(folder: RunFolder) -> None:
-    checkpoint.AtomicCheckpointIO().remove_checkpoint(folder.checkpoint("last"))
-
-
-def _probe_batch(
-    store: Store, split: Split, count: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    rows = split.train[: min(count, len(split.train))]
-    return torch.as_tensor(store.images[rows]).to(device), torch.as_tensor(store.labels[rows]).to(device)
-
-
-def _device_module(config: RunConfig, data: ExpressionDataModule, size_px: int) -> DevicePreprocess:
-    channels = door.input_channels(config.model)
-    mean, std = _statistics(config, data, channels)
-    return DevicePreprocess(channels, size_px, mean, std)
-
-
-def _statistics(
-    config: RunConfig, data: ExpressionDataModule, channels: int
-) -> tuple[list[float], list[float]]:
-    """Mean and deviation of pixel values in [0, 1] for each channel of the network."""
-    chosen = config.preprocess.statistics
-    if chosen == "auto":
-        chosen = "pretrained" if config.model.pretrained or config.model.weights else "training"
-    if chosen == "unit":
-        return [0.0] * channels, [1.0] * channels
-    if chosen == "raw":
-        return [0.0] * channels, [1 / 255] * channels
-    if chosen == "pretrained":
-        published = door.published(config.model.name)
-        mean, std = list(published.get("mean", (0.5,))), list(published.get("std", (0.5,)))
-    else:
-        mean, std = data.store.statistics(data.split.train)
-    if len(mean) != channels:
-        mean, std = [float(np.mean(mean))] * channels, [float(np.mean(std))] * channels
-    return mean, [max(deviation, 1e-3) for deviation in std]
-
-
-def _data_facts(store: Store, config: RunConfig) -> dict[str, Any]:
+def _data_facts(store: Store) -> dict[str, Any]:
     reasons = store.rejected["reason"].value_counts(sort=True)
     return {
-        "name": config.data.name,
+        "name": store.name,
         "classes": list(store.classes),
         "images": store.frame.height,
         "size_px": store.size_px,
@@ -440,27 +356,6 @@ def _data_facts(store: Store, config: RunConfig) -> dict[str, Any]:
         "notes": list(store.notes),
         "rejected": dict(reasons.iter_rows()),
     }
-
-
-def _first_line(config: RunConfig, classifier: ExpressionClassifier, device_module: DevicePreprocess) -> str:
-    model = config.model
-    if model.pretrained:
-        weights = "timm's published weights"
-    elif model.weights:
-        weights = f"weights from {model.weights}"
-    else:
-        weights = "random weights (model.pretrained=false)"
-    count = sum(p.numel() for p in classifier.network.parameters())
-    edge = device_module.size_px
-    return f"{model.name} with {weights}: {count:,} parameters, input {device_module.channels}×{edge}×{edge}"
-
-
-def _data_line(store: Store, split: Split) -> str:
-    parts = ", ".join(
-        f"{name} {len(rows):,}"
-        for name, rows in (("train", split.train), ("validation", split.val), ("test", split.test))
-    )
-    return f"{store.frame.height:,} images of {len(store.classes)} classes: {parts} ({split.manifest['strategy']})"
 
 
 def _device_name(described: dict[str, Any]) -> str:

@@ -40,13 +40,18 @@ def train(config: RunConfig, log: Log | None = None, measured: str | None = None
                 f"Finished already, on {status['finished']} with emotion {status['version']}{code}: {folder.path}"
             )
             log("force=true starts a new attempt.")
-        if not status or status["state"] != "finished" or (config.evaluation.test and not folder.has("test")):
+        finished = status is not None and status["state"] == "finished"
+        wants_test = config.evaluation.test and not folder.has("test")
+        whole = folder.file("report.html").is_file() and not folder.checkpoint("last").exists()
+        if not finished or wants_test or not whole:
             from emotion.training.run import Run
 
             run = Run(config, store, folder, identity, log, measured)
-            if status and status["state"] == "finished":
+            if not finished:
+                run.do()
+            elif wants_test:
                 run.add_test()
             else:
-                run.do()
+                run.close()
     point_latest(folder)
     return RunFolder(folder.path)

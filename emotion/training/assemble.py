@@ -1,0 +1,145 @@
+"""The pieces of a run from its configuration: the device, the split, the batches, the network."""
+
+import numpy as np
+import torch
+
+from emotion.data.datamodule import ExpressionDataModule
+from emotion.data.splits import Split, make_split
+from emotion.data.store import Store
+from emotion.errors import RunError
+from emotion.models import network as door
+from emotion.models.classifier import ExpressionClassifier
+from emotion.models.device import DevicePreprocess
+from emotion.schema import RunConfig
+from emotion.training import environment
+
+NAN_CHECK_STEPS_GPU = 50
+
+
+def choose_device(devices: int | str) -> torch.device:
+    """auto: a GPU where there is one.
+
+    Raises:
+        RunError: the wanted device isn't there.
+    """
+    if devices == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda", 0)
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    if devices == "cpu":
+        return torch.device("cpu")
+    if devices == "mps" and torch.backends.mps.is_available():
+        return torch.device("mps")
+    number = 0 if devices == "cuda" else devices
+    if not isinstance(number, int) or number >= torch.cuda.device_count():
+        raise RunError(
+            f"machine.devices={devices}: expected one of the {torch.cuda.device_count()} GPUs that torch sees, "
+            "auto or cpu."
+        )
+    return torch.device("cuda", number)
+
+
+def make_data(config: RunConfig, store: Store) -> ExpressionDataModule:
+    """The split that the configuration asks for, and its batches.
+
+    Raises:
+        DataError: the data can't be split so.
+    """
+    split = make_split(
+        store.frame,
+        fold=config.fold,
+        folds=config.folds,
+        val_fraction=config.val_fraction,
+        test_fraction=config.test_fraction,
+        seed=config.data.split_seed,
+        classes=store.classes,
+        official=store.official,
+    )
+    return ExpressionDataModule(
+        store,
+        split,
+        batch_size=config.data.batch_size,
+        sampling=config.sampling,
+        augment=config.augment,
+        seed=config.seed,
+        workers=environment.resolve_workers(config.machine.workers, config.augment.name != "none"),
+        eval_batch_size=config.evaluation.batch_size,
+    )
+
+
+def make_classifier(
+    config: RunConfig, data: ExpressionDataModule, device: torch.device, load_weights: bool
+) -> ExpressionClassifier:
+    """The network behind its device preprocessing, with its first weights.
+
+    Args:
+        load_weights: False leaves out published or local weights, for a run that goes on from a checkpoint.
+
+    Raises:
+        ConfigError: the network can't be built as configured.
+        RunError: its weights can't be had.
+    """
+    torch.manual_seed(config.seed)  # the first weights are a function of the seed alone
+    store = data.store
+    size_px = door.input_size(config.model, store.size_px)
+    network = door.build(config.model, config.head, len(store.classes), size_px, load_weights)
+    channels = door.input_channels(config.model)
+    mean, std = _statistics(config, data, channels)
+    classifier = ExpressionClassifier(
+        config,
+        network,
+        DevicePreprocess(channels, size_px, mean, std),
+        torch.as_tensor(data.class_counts("train")),
+        check_every=1 if device.type == "cpu" else NAN_CHECK_STEPS_GPU,
+    )
+    return classifier.to(device, memory_format=torch.channels_last)
+
+
+def probe_batch(data: ExpressionDataModule, device: torch.device) -> tuple[torch.Tensor, torch.Tensor]:
+    """One batch of training images, for measuring: (N, H, W, C) uint8 and (N,) int64."""
+    rows = data.split.train[: data.batch_size]
+    images, labels = data.store.images[rows], data.store.labels[rows]
+    return torch.as_tensor(images).to(device), torch.as_tensor(labels).to(device)
+
+
+def _statistics(
+    config: RunConfig, data: ExpressionDataModule, channels: int
+) -> tuple[list[float], list[float]]:
+    """Mean and deviation of pixel values in [0, 1] for each channel of the network."""
+    chosen = config.preprocess.statistics
+    if chosen == "auto":
+        chosen = "pretrained" if config.model.pretrained or config.model.weights else "training"
+    if chosen == "unit":
+        return [0.0] * channels, [1.0] * channels
+    if chosen == "raw":
+        return [0.0] * channels, [1 / 255] * channels
+    if chosen == "pretrained":
+        published = door.published(config.model.name)
+        mean, std = list(published.get("mean", (0.5,))), list(published.get("std", (0.5,)))
+    else:
+        mean, std = data.store.statistics(data.split.train)
+    if len(mean) != channels:
+        mean, std = [float(np.mean(mean))] * channels, [float(np.mean(std))] * channels
+    return mean, [max(deviation, 1e-3) for deviation in std]
+
+
+def network_line(config: RunConfig, classifier: ExpressionClassifier) -> str:
+    """The first line of a run: the network, where its weights come from, what it sees."""
+    model = config.model
+    if model.pretrained:
+        weights = "timm's published weights"
+    elif model.weights:
+        weights = f"weights from {model.weights}"
+    else:
+        weights = "random weights (model.pretrained=false)"
+    count = sum(p.numel() for p in classifier.network.parameters())
+    edge = classifier.device_module.size_px
+    return f"{model.name} with {weights}: {count:,} parameters, input {classifier.device_module.channels}×{edge}×{edge}"
+
+
+def data_line(store: Store, split: Split) -> str:
+    parts = ", ".join(
+        f"{name} {len(rows):,}"
+        for name, rows in (("train", split.train), ("validation", split.val), ("test", split.test))
+    )
+    return f"{store.frame.height:,} images of {len(store.classes)} classes: {parts} ({split.manifest['strategy']})"
