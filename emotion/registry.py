@@ -20,7 +20,10 @@ from emotion.errors import ConfigError
 class Group(BaseModel):
     """One section of the configuration. Unknown keys are refused, values don't change."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+    # built when first used: thirty models built at import would be a tenth of a second of every command
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True, defer_build=True
+    )
 
 
 class Named(Group):

@@ -219,3 +219,8 @@ def test_help_names_every_key() -> None:
             if key not in ("name", "early_stopping"):
                 assert f"{group}.{key}=" in said
     assert max(map(len, said.splitlines())) <= 160
+
+
+def test_the_committed_json_schema_is_current() -> None:
+    """Made by `emotion schema conf/schema.json`."""
+    assert json.loads((conf_dir() / "schema.json").read_text()) == schema.json_schema()
