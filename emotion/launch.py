@@ -5,6 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -42,7 +43,7 @@ def prepare(arguments: Sequence[str], multirun: bool = False) -> list[str]:
     folders = _extra_folders(arguments)
     groups = {*schema.GROUPS, "experiment"}
     prepared: list[str] = []
-    for argument in arguments:
+    for argument in _last_choices(arguments, groups):
         match = re.fullmatch(r"(\+{0,2})([^=~+-][^=]*)=(.*)", argument, re.DOTALL)
         if not match:
             prepared.append(argument)
@@ -54,9 +55,47 @@ def prepare(arguments: Sequence[str], multirun: bool = False) -> list[str]:
             prepared.append(argument)
         else:
             if key in schema.path_keys() | _QUOTED_KEYS:
+                if not value:
+                    raise ConfigError(f"{key}: expected a value, found nothing (is a variable unset?).")
                 value = _quote_sweep(value, multirun, expand=key not in _QUOTED_KEYS)
             prepared.append(f"++{key}={value}")
-    return prepared
+    return prepared + _unfitting(arguments, folders)
+
+
+def _last_choices(arguments: Sequence[str], groups: set[str]) -> list[str]:
+    """The arguments without a group's choices that a later one replaces.
+
+    >>> _last_choices(["model=a", "seed=1", "model=b"], {"model"})
+    ['seed=1', 'model=b']
+    """
+    keys = [argument.partition("=")[0] for argument in arguments]
+    return [
+        a
+        for place, a in enumerate(arguments)
+        if keys[place] not in groups or keys[place] not in keys[place + 1 :]
+    ]
+
+
+def _unfitting(arguments: Sequence[str], folders: tuple[Path, ...]) -> list[str]:
+    """Deletions of the keys that an experiment sets for a choice other than the one that was typed beside it.
+
+    `experiment=demo augment=none` means demo without augmentation, not none with demo's rotation.
+    """
+    typed = dict(argument.partition("=")[::2] for argument in arguments)
+    files = [folder / "experiment" / f"{typed.get('experiment')}.yaml" for folder in (*folders, conf_dir())]
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        return []
+    import yaml
+
+    sections = yaml.safe_load(file.read_text()) or {}
+    deletions = []
+    for group in set(schema.GROUPS) & typed.keys() & sections.keys():
+        chosen = schema.schema_of(group, typed[group])
+        for key in sections[group]:
+            if chosen and key not in chosen.model_fields and f"{group}.{key}" not in typed:
+                deletions.append(f"~{group}.{key}")
+    return sorted(deletions)
 
 
 def _choice(group: str, value: str, folders: tuple[Path, ...], multirun: bool) -> list[str]:
@@ -94,7 +133,8 @@ def _quote(value: str, expand: bool) -> str:
     'a (b)/c=d\\'s'
     """
     if expand:
-        value = str(Path(value).expanduser()) if value else value
+        with suppress(RuntimeError):  # ~nobody: a folder of that name, then
+            value = str(Path(value).expanduser())
     value = value.replace("${", "\\${")
     value = re.sub(r"(\\*)'", lambda match: match[1] * 2 + "\\'", value)
     trailing = len(value) - len(value.rstrip("\\"))

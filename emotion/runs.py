@@ -89,6 +89,11 @@ class RunFolder:
     def finished(self) -> bool:
         return self.status.get("state") == "finished"
 
+    @property
+    def whole(self) -> bool:
+        """Finished, and not killed in the moments after."""
+        return self.finished and self.file("report.html").is_file() and not self.checkpoint("last").exists()
+
     def history(self) -> pl.DataFrame:
         """One row an epoch, as in metrics.csv."""
         path = self.file("metrics.csv")

@@ -224,3 +224,25 @@ def test_help_names_every_key() -> None:
 def test_the_committed_json_schema_is_current() -> None:
     """Made by `emotion schema conf/schema.json`."""
     assert json.loads((conf_dir() / "schema.json").read_text()) == schema.json_schema()
+
+
+def test_the_last_choice_of_a_group_wins() -> None:
+    assert compose(["model=resnet34", "model=resnet18"]).model.name == "resnet18"
+    assert compose(["model=resnet18", "model=resnet34"]).model.name == "resnet34"
+
+
+def test_an_experiment_s_keys_go_with_the_choice_they_belong_to() -> None:
+    assert compose(["experiment=demo", "augment=none"]).augment.name == "none"
+    kept = compose(["experiment=demo", "model=resnet18"])
+    assert kept.trainer.max_epochs == compose(["experiment=demo"]).trainer.max_epochs
+    with pytest.raises(ConfigError, match="augment.rotate_deg"):
+        compose(["experiment=demo", "augment=none", "augment.rotate_deg=3"])
+
+
+def test_an_empty_path_is_refused() -> None:
+    with pytest.raises(ConfigError, match="data.root: expected a value, found nothing"):
+        compose(["data.root="])
+
+
+def test_nobody_s_home_is_a_folder_s_name() -> None:
+    assert str(compose(["data.root=~no_such_user/x"]).data.root) == "~no_such_user/x"

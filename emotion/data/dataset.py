@@ -7,9 +7,10 @@ from typing import Any
 
 from emotion import registry
 from emotion.data.preparation import Preparation
+from emotion.data.splits import Split, make_split
 from emotion.data.store import Progress, Store, prepare
 from emotion.data.table import SampleTable
-from emotion.schema import DataConfig, PreprocessConfig
+from emotion.schema import DataConfig, PreprocessConfig, RunConfig
 
 
 def open_store(
@@ -51,6 +52,24 @@ def open_store(
         return table
 
     return prepare(announced, key, preparation, cache_dir or default_cache_dir(), progress)
+
+
+def split_store(config: RunConfig, store: Store) -> Split:
+    """The split of a store that a configuration asks for.
+
+    Raises:
+        DataError: the data can't be split so.
+    """
+    return make_split(
+        store.frame,
+        fold=config.fold,
+        folds=config.folds,
+        val_fraction=config.val_fraction,
+        test_fraction=config.test_fraction,
+        seed=config.data.split_seed,
+        classes=store.classes,
+        official=store.official,
+    )
 
 
 def default_cache_dir() -> Path:

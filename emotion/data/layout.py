@@ -21,7 +21,7 @@ def existing_root(root: Path | None, what: str) -> Path:
         raise DataError(
             f"expected data.root, the folder of {what}; found null. Set data.root=/path/to/the/download."
         )
-    path = root.expanduser().absolute()
+    path = root.absolute()
     try:
         if path.exists():
             return path

@@ -62,7 +62,7 @@ def input_size(config: ModelConfig, store_size_px: int) -> int:
             try:
                 backbone = timm.create_model(config.name, num_classes=0, **arguments)
                 _feature_count(backbone, arguments["in_chans"], size_px)
-            except (RuntimeError, ValueError, AssertionError):
+            except (TypeError, RuntimeError, ValueError, AssertionError):
                 continue
             return size_px
     return store_size_px  # it takes none: building it says why

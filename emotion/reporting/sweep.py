@@ -18,7 +18,7 @@ from emotion.errors import EmotionError, RunError
 from emotion.evaluation import folds, metrics, predictions
 from emotion.evaluation.predictions import Predictions
 from emotion.reporting import tables
-from emotion.reporting.page import Matrix, Page, Section, Sheet
+from emotion.reporting.page import Listing, Matrix, Page, Section, Sheet
 from emotion.reporting.report import render
 from emotion.reporting.tables import Cell, Column, Table
 from emotion.runs import Part, RunFolder
@@ -111,13 +111,13 @@ class Configuration:
             or self.runs[0].config["model"]["name"]
         )
 
-    def failures(self) -> list[str]:
-        """A line for each run that failed."""
-        found = []
+    def failures(self) -> dict[str, str]:
+        """What the runs that failed said, by their names."""
+        found = {}
         for run in self.runs:
             try:
                 if run.status["state"] == "failed":
-                    found.append(f"{run.name}: {_last_line(run.status.get('message', ''))}")
+                    found[run.name] = str(run.status.get("message", ""))
             except EmotionError:
                 continue
         return found
@@ -153,11 +153,17 @@ def frame(sweep: SweepFolder, test: bool = False) -> pl.DataFrame:
         if test:
             row |= dict(_mean_and_sd("test_", configuration.tables_of("test")))
         rows.append(row)
-    found = pl.DataFrame(rows, infer_schema_length=None)
+    columns = list(
+        max(rows, key=lambda row: len(row))
+    )  # of a configuration that has finished runs, if there is one
+    found = pl.DataFrame(
+        [{column: row.get(column) for column in columns} for row in rows], infer_schema_length=None
+    )
     monitor = _monitor(sweep)
     if monitor not in found.columns:
         return found
-    return found.sort(monitor, descending=True, nulls_last=True, maintain_order=True)
+    whole = pl.col("finished") == pl.col("jobs")  # a mean over fewer folds isn't ranked among whole ones
+    return found.sort(whole, monitor, descending=True, nulls_last=True, maintain_order=True)
 
 
 def _mean_and_sd(prefix: str, found: Sequence[Predictions]) -> Iterator[tuple[str, float | None]]:
@@ -240,8 +246,8 @@ def notes(sweep: SweepFolder) -> list[str]:
     if tables_there:
         said += _skew(tables_there[0])
     said += [note for note in dict.fromkeys(_data_notes(sweep)) if note not in said]
-    failures = [line for c in configurations for line in c.failures()]
-    said += [f"Failed: {line}" for line in failures]
+    failures = {name: said for c in configurations for name, said in c.failures().items()}
+    said += [f"Failed: {name}: {_last_line(message)}" for name, message in failures.items()]
     return said
 
 
@@ -281,7 +287,7 @@ def write_tables(sweep: SweepFolder, test: bool = False) -> str:
     try:
         atomic.write_text(sweep.path / "table.csv", frame(sweep, test).write_csv())
         atomic.write_text(sweep.path / "table.md", "\n".join([markdown, *map(tables.markdown, matrices)]))
-        atomic.write_text(sweep.path / "table.html", render(_page(table, pooled)))
+        atomic.write_text(sweep.path / "table.html", render(_page(sweep, table, pooled)))
     except OSError as error:
         raise RunError(f"expected to write the tables into {sweep.path}: {error.strerror}.") from error
     return tables.text(table)
@@ -291,7 +297,7 @@ def _confusion(found: Predictions) -> np.ndarray:
     return metrics.confusion_matrix(found.labels, found.predicted, len(found.classes))
 
 
-def _page(table: Table, pooled: dict[str, Predictions]) -> Page:
+def _page(sweep: SweepFolder, table: Table, pooled: dict[str, Predictions]) -> Page:
     blocks = tuple(
         Matrix(f"confusion-{i}", name, found.classes, _confusion(found))
         for i, (name, found) in enumerate(pooled.items())
@@ -302,6 +308,10 @@ def _page(table: Table, pooled: dict[str, Predictions]) -> Page:
     if blocks:
         lead = "Each image once, predicted by the run that didn't train on it."
         sections.append(Section("confusion", "Out-of-fold confusion", lead, blocks))
+    failures = [item for c in sweep.configurations() for item in c.failures().items()]
+    if failures:
+        listed = tuple(Listing(name, said) for name, said in failures)
+        sections.append(Section("failures", "Failures", "What the jobs that failed said last.", listed))
     byline = (f"{len(table.rows)} configurations",)
     best = table.rows[0][0].text if table.rows else ""
     finding = f"Best by validation: {best}." if len(table.rows) > 1 else "One configuration."

@@ -1,10 +1,14 @@
 """The pieces of a run from its configuration: the device, the split, the batches, the network."""
 
+from pathlib import Path
+
 import numpy as np
+import polars as pl
 import torch
 
 from emotion.data.datamodule import ExpressionDataModule
-from emotion.data.splits import Split, make_split
+from emotion.data.dataset import split_store
+from emotion.data.splits import Split
 from emotion.data.store import Store
 from emotion.errors import RunError
 from emotion.models import network as door
@@ -45,19 +49,9 @@ def make_data(config: RunConfig, store: Store) -> ExpressionDataModule:
     Raises:
         DataError: the data can't be split so.
     """
-    split = make_split(
-        store.frame,
-        fold=config.fold,
-        folds=config.folds,
-        val_fraction=config.val_fraction,
-        test_fraction=config.test_fraction,
-        seed=config.data.split_seed,
-        classes=store.classes,
-        official=store.official,
-    )
     return ExpressionDataModule(
         store,
-        split,
+        split_store(config, store),
         batch_size=config.data.batch_size,
         sampling=config.sampling,
         augment=config.augment,
@@ -143,3 +137,12 @@ def data_line(store: Store, split: Split) -> str:
         for name, rows in (("train", split.train), ("validation", split.val), ("test", split.test))
     )
     return f"{store.frame.height:,} images of {len(store.classes)} classes: {parts} ({split.manifest['strategy']})"
+
+
+def rejected_line(rejected: pl.DataFrame, listed_in: Path) -> str:
+    """What was left out of the data and why, with the first row of each reason."""
+    reasons = rejected.group_by("reason", maintain_order=True).agg(pl.len(), pl.col("id", "detail").first())
+    said = "; ".join(
+        f"{n:,} {reason} (the first: {i}: {detail})" for reason, n, i, detail in reasons.iter_rows()
+    )
+    return f"{rejected.height:,} rows were left out: {said}. All of them: {listed_in}"

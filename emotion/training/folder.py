@@ -43,14 +43,22 @@ def locked(path: Path) -> Iterator[None]:
 
     Raises:
         HeldError: another process does.
+        RunError: the folder can't be made or written.
     """
-    path.mkdir(parents=True, exist_ok=True)
-    with (path / LOCK).open("a+") as file:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        opened = (path / LOCK).open("a+")
+    except OSError as error:
+        raise RunError(
+            f"expected to write run folders into {path.parent}: {error.strerror}. Set machine.runs_dir to a folder "
+            "that can be written."
+        ) from error
+    with opened as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             file.seek(0)
-            raise RunError(
+            raise HeldError(
                 f"{path} is being run by {_owner(file.read())}. Wait for it, or stop it."
             ) from None
         file.truncate(0)

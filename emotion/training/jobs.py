@@ -6,12 +6,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from emotion.data.dataset import open_store
+from emotion.data.dataset import open_store, split_store
+from emotion.data.store import Store
 from emotion.errors import ConfigError, EmotionError
 from emotion.runs import RunFolder
 from emotion.schema import RunConfig
 from emotion.training.folder import folder_name
 from emotion.training.identity import digest, essence
+from emotion.training.progress import preparing
 
 
 @dataclass(frozen=True)
@@ -66,8 +68,9 @@ def prepared(wanted: Sequence[Wanted]) -> list[Job]:
         ConfigError: names every job that has a problem, each problem once.
     """
     problems: dict[str, list[str]] = {}
-    fingerprints: dict[str, str] = {}
+    stores: dict[str, Store] = {}
     jobs: list[Job] = []
+    tried: set[tuple[Any, ...]] = set()
     for one in wanted:
         if isinstance(one.config, ConfigError):
             problems.setdefault(str(one.config), []).append(" ".join(one.overrides))
@@ -75,14 +78,23 @@ def prepared(wanted: Sequence[Wanted]) -> list[Job]:
         config = one.config
         key = f"{config.data!r} {config.preprocess!r} {config.machine.cache_dir}"
         try:
-            if key not in fingerprints:
-                from emotion.training.progress import preparing
-
-                store = open_store(
+            if key not in stores:
+                stores[key] = open_store(
                     config.data, config.preprocess, config.machine.cache_dir, preparing(print), print
                 )
-                fingerprints[key] = store.fingerprint
-            jobs.append(Job(one.overrides, config, fingerprints[key]))
+            job = Job(one.overrides, config, stores[key].fingerprint)
+            split = (
+                key,
+                config.fold,
+                config.folds,
+                config.val_fraction,
+                config.test_fraction,
+                config.data.split_seed,
+            )
+            if split not in tried and not job.folder.file("splits.json").is_file():
+                split_store(config, stores[key])
+            tried.add(split)
+            jobs.append(job)
         except EmotionError as error:
             problems.setdefault(str(error), []).append(" ".join(one.overrides))
     if problems:

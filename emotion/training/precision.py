@@ -1,12 +1,17 @@
 """Which precision `trainer.precision=auto` comes to."""
 
+import contextlib
 import copy
+import json
+import platform
 import time
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from emotion import atomic
 from emotion.models.classifier import ExpressionClassifier
 
 WORTH = 1.15  # bf16 must be so much faster: below, noise would choose and nothing would be won
@@ -18,14 +23,45 @@ def lightning_name(precision: str) -> LightningName:
     return _LIGHTNING[precision]
 
 
+class Known:
+    """What measurements on this machine came to, so that alike runs and a sweep's jobs agree.
+
+    Args:
+        cache_dir: where prepared data lies; the file is a machine's, like it.
+    """
+
+    def __init__(self, cache_dir: Path) -> None:
+        self._file = cache_dir / "precision.json"
+
+    def _read(self) -> dict[str, str]:
+        try:
+            found = json.loads(self._file.read_text())
+        except (OSError, json.JSONDecodeError):
+            return {}
+        return found if isinstance(found, dict) else {}
+
+    def get(self, key: str) -> str | None:
+        return self._read().get(key)
+
+    def put(self, key: str, precision: str) -> None:
+        with contextlib.suppress(OSError):  # it is only a saving
+            atomic.write_json(self._file, {**self._read(), key: precision})
+
+
 def resolve(
-    precision: str, classifier: ExpressionClassifier, image: Tensor, label: Tensor, device: torch.device
+    precision: str,
+    classifier: ExpressionClassifier,
+    image: Tensor,
+    label: Tensor,
+    device: torch.device,
+    known: Known,
 ) -> str:
     """`precision` itself, or for auto the faster one of fp32 and bf16 by a few timed training steps on a copy.
 
     Args:
         image: (N, H, W, C) uint8, a training batch.
         label: (N,) int64.
+        known: earlier measurements.
     """
     if precision != "auto":
         return precision
@@ -33,6 +69,14 @@ def resolve(
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     if device.type != "cpu" or not _cpu_has_bf16():
         return "fp32"
+    key = json.dumps([platform.processor(), platform.node(), torch.__version__, classifier.network.description,
+                      list(image.shape)], sort_keys=True)  # fmt: skip
+    measured = known.get(key) or _measure(classifier, image, label)
+    known.put(key, measured)
+    return measured
+
+
+def _measure(classifier: ExpressionClassifier, image: Tensor, label: Tensor) -> str:
     probe = copy.deepcopy(classifier).train()
     seconds = {"fp32": float("inf"), "bf16": float("inf")}
     for _ in range(

@@ -16,7 +16,8 @@ import time
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
-from multiprocessing.connection import wait
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -91,32 +92,32 @@ class Queue:
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["emotion.training.warm"])
         free = list(self.slots)
-        busy: dict[Any, tuple[ForkServerProcess, Job, dict[str, str]]] = {}
+        busy: dict[Any, _Running] = {}
         waiting = list(todo)
         try:
             while waiting or busy:
                 while waiting and free:
                     job, slot = waiting.pop(0), free.pop(0)
                     prefix = f"[{self.jobs.index(job) + 1}/{len(self.jobs)}] "
+                    says, heard = context.Pipe(duplex=False)[::-1]
                     process = context.Process(
-                        target=_child,
-                        args=(job.config.plain(), slot, prefix, self._precision(job)),
-                        name=job.folder.name,
+                        target=_child, args=(job.config.plain(), slot, prefix, says), name=job.folder.name
                     )
                     process.start()
-                    busy[process.sentinel] = (process, job, slot)
+                    says.close()
+                    busy[process.sentinel] = _Running(process, job, slot, heard)
                 for sentinel in wait(list(busy), timeout=_POLL_S):
-                    process, job, slot = busy.pop(sentinel)
-                    process.join()
-                    free.append(slot)
-                    if process.exitcode == BUSY_EXIT:
-                        waiting.append(job)
+                    ended = busy.pop(sentinel)
+                    ended.process.join()
+                    free.append(ended.slot)
+                    if ended.process.exitcode == BUSY_EXIT:
+                        waiting.append(ended.job)
                         if not busy:
                             time.sleep(_POLL_S)  # all that is left is being run by someone else
                     else:
-                        self._ended(job, process)
+                        self._ended(ended)
         except KeyboardInterrupt:
-            self._stop([process for process, _, _ in busy.values()])
+            self._stop([running.process for running in busy.values()])
             left = [job for job in self.jobs if state_of(job) != "finished"]
             print(
                 f"\nInterrupted: {len(left)} of {len(self.jobs)} jobs are left. The same command continues.",
@@ -126,37 +127,21 @@ class Queue:
         return self.states
 
     def _to_do(self, job: Job) -> bool:
-        return self.states[job.identity] != "finished" or job.config.force
+        folder = job.folder
+        wants_test = job.config.evaluation.test and not folder.has("test")
+        return self.states[job.identity] != "finished" or not folder.whole or wants_test or job.config.force
 
-    def _precision(self, job: Job) -> str | None:
-        """What `trainer.precision=auto` came to in a finished job of the same network, data and batch size."""
-        if job.config.trainer.precision != "auto":
-            return None
-        alike = (job.config.model, job.config.data.batch_size, job.config.data.name, job.config.preprocess)
-        for other in self.jobs:
-            config = other.config
-            if (config.model, config.data.batch_size, config.data.name, config.preprocess) == alike:
-                with suppress(EmotionError):
-                    if other.folder.file("environment.json").is_file():
-                        return str(other.folder.environment["precision"])
-        return None
-
-    def _ended(self, job: Job, process: ForkServerProcess) -> None:
+    def _ended(self, ended: "_Running") -> None:
+        job, code = ended.job, ended.process.exitcode
         state = state_of(job)
-        if process.exitcode and process.exitcode < 0:
-            state = "failed"
-            Status.amend(job.folder, state="failed", message=_killed(-process.exitcode))
-        elif state != "finished":
-            state = "failed"
-        self.states[job.identity] = state
-        if state == "failed":
-            said = message_of(job)
-            self.failures[job.identity] = said
-            print(
-                f"FAILED {job.folder.name}: {said.splitlines()[-1] if said else 'no message'}",
-                file=sys.stderr,
-                flush=True,
-            )
+        if code == 0 and state == "finished":
+            self.states[job.identity] = state
+            return
+        said = _killed(-code) if code is not None and code < 0 else ended.said() or message_of(job)
+        self.states[job.identity] = "failed"
+        self.failures[job.identity] = said
+        _note_failure(job, said)
+        print(f"FAILED {job.folder.name}: {said.strip().splitlines()[-1]}", file=sys.stderr, flush=True)
 
     @staticmethod
     def _stop(processes: Sequence[ForkServerProcess]) -> None:
@@ -171,6 +156,30 @@ class Queue:
             if process.is_alive():
                 process.kill()
                 process.join()
+
+
+@dataclass(frozen=True)
+class _Running:
+    process: ForkServerProcess
+    job: Job
+    slot: dict[str, str]
+    heard: Connection
+
+    def said(self) -> str:
+        """What the job told before it ended."""
+        with suppress(EOFError):
+            return str(self.heard.recv()) if self.heard.poll() else ""
+        return ""
+
+
+def _note_failure(job: Job, said: str) -> None:
+    """Into the run's status, for jobs that died before they could, or that could not begin."""
+    with suppress(OSError):
+        if job.folder.file("status.json").is_file():
+            Status.amend(job.folder, state="failed", message=said)
+        else:
+            Status(job.folder, identity=job.identity, hash8=job.identity[:8], attempt=1, started=now(), epoch=0,
+                   epochs=job.config.trainer.max_epochs).update(state="failed", message=said)  # fmt: skip
 
 
 def _killed(number: int) -> str:
@@ -197,8 +206,8 @@ def message_of(job: Job) -> str:
     return "it died before it had a folder"
 
 
-def _child(plain: dict[str, Any], slot: dict[str, str], prefix: str, precision: str | None) -> None:
-    """One job in its own process."""
+def _child(plain: dict[str, Any], slot: dict[str, str], prefix: str, says: Connection) -> None:
+    """One job in its own process. What goes wrong is told to the parent by `says`."""
     os.environ.update(slot)
     from emotion.training.console import Log
     from emotion.training.folder import HeldError
@@ -206,15 +215,16 @@ def _child(plain: dict[str, Any], slot: dict[str, str], prefix: str, precision: 
 
     config: RunConfig = validate(plain)
     try:
-        train(config, Log(prefix=prefix), precision)
+        train(config, Log(prefix=prefix))
     except HeldError:
         sys.exit(BUSY_EXIT)
-    except EmotionError:
-        sys.exit(1)  # it is in status.json, which the parent reads
+    except EmotionError as error:
+        says.send(str(error))
+        sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception:
-        traceback.print_exc()
+        says.send(traceback.format_exc())
         sys.exit(1)
 
 

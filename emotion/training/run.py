@@ -16,6 +16,7 @@ from rich.console import Console
 
 from emotion import atomic
 from emotion.data.datamodule import ExpressionDataModule
+from emotion.data.dataset import default_cache_dir
 from emotion.data.store import Store
 from emotion.errors import EmotionError
 from emotion.evaluation import predictions as tables
@@ -32,6 +33,7 @@ from emotion.training.assemble import (
     make_data,
     network_line,
     probe_batch,
+    rejected_line,
 )
 from emotion.training.callbacks import Bar, EpochKeeper
 from emotion.training.console import Log, epoch_line, is_terminal
@@ -62,7 +64,6 @@ class Run:
     folder: RunFolder
     identity: str
     log: Log
-    measured: str | None = None
 
     def do(self) -> None:
         """Train from the last checkpoint or from the start, then evaluate and report."""
@@ -90,10 +91,12 @@ class Run:
             write_config(folder, config)
             last = self.last_checkpoint()
             data, classifier = self.prepare(device, load_weights=last is None)
-            resolved = earlier["precision"] if earlier else self.measured
-            if not resolved:
+            if earlier:
+                resolved = earlier["precision"]
+            else:
+                known = precision.Known(config.machine.cache_dir or default_cache_dir())
                 batch = probe_batch(data, device)
-                resolved = precision.resolve(config.trainer.precision, classifier, *batch, device)
+                resolved = precision.resolve(config.trainer.precision, classifier, *batch, device, known)
             environment_now = environment.describe(threads, resolved, str(device))
             if earlier:
                 environment_now["earlier_sessions"] = [*earlier.pop("earlier_sessions", []), earlier]
@@ -110,7 +113,7 @@ class Run:
         self.log.keep_in(self.folder.file("log.txt"))
         self.log("Adding the test part's predictions from the best weights.")
         device = choose_device(self.config.machine.devices)
-        torch.set_num_threads(environment.resolve_threads(self.config.machine.threads))
+        torch.set_num_threads(RunFolder(self.folder.path).environment["threads"])
         data, _ = self.prepare(device, load_weights=False)
         self.evaluate(data, device, ("test",))
         self.write_metrics(RunFolder(self.folder.path).metrics["cost"])
@@ -127,6 +130,10 @@ class Run:
         classifier = make_classifier(self.config, data, device, load_weights)
         self.log(network_line(self.config, classifier))
         self.log(data_line(self.store, data.split))
+        rejected = self.store.rejected
+        if rejected.height:
+            atomic.write_text(self.folder.file("rejected.csv"), rejected.write_csv())
+            self.log(rejected_line(rejected, self.folder.file("rejected.csv")))
         return data, classifier
 
     def fit(
@@ -174,6 +181,9 @@ class Run:
         if last is not None:
             data.first_epoch = checkpoint.epochs_done(last, self.identity)
             self.log(f"Continuing from {last.relative_to(folder.path)}.")
+            keeper.load_state_dict(checkpoint.load(last)["callbacks"][keeper.state_key])
+            if keeper.stopped_early:
+                return keeper  # Lightning would train one more epoch before it asks
         try:
             trainer.fit(classifier, datamodule=data, ckpt_path=last)
         except SystemExit:  # Lightning's answer to Ctrl-C

@@ -10,12 +10,11 @@ from emotion.training.identity import digest, essence
 from emotion.training.progress import preparing
 
 
-def train(config: RunConfig, log: Log | None = None, measured: str | None = None) -> RunFolder:
+def train(config: RunConfig, log: Log | None = None) -> RunFolder:
     """Do what `config` describes, as far as it isn't done yet.
 
     Args:
         log: where lines go.
-        measured: what `trainer.precision=auto` comes to, if that is known from another run on this machine.
 
     Raises:
         EmotionError: the data, the weights or the run folder are not what they should be, or training failed.
@@ -42,11 +41,10 @@ def train(config: RunConfig, log: Log | None = None, measured: str | None = None
             log("force=true starts a new attempt.")
         finished = status is not None and status["state"] == "finished"
         wants_test = config.evaluation.test and not folder.has("test")
-        whole = folder.file("report.html").is_file() and not folder.checkpoint("last").exists()
-        if not finished or wants_test or not whole:
+        if not finished or wants_test or not folder.whole:
             from emotion.training.run import Run
 
-            run = Run(config, store, folder, identity, log, measured)
+            run = Run(config, store, folder, identity, log)
             if not finished:
                 run.do()
             elif wants_test:

@@ -1,9 +1,15 @@
 """What the queue's fork server imports once for all jobs. It computes nothing: threads don't survive a fork."""
 
+import importlib
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-
-
 os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
-import albumentations  # noqa: F401
+
+for name in (
+    "albumentations",
+    "emotion.training.run",
+    "emotion.training.pictures",
+    "emotion.reporting.report",
+):
+    importlib.import_module(name)

@@ -50,7 +50,9 @@ def test_a_matrix_ends_with_the_recall_of_each_class() -> None:
 
 def test_text_aligns_its_columns_and_escapes_nothing() -> None:
     columns = (Column("loss.class_weights", number=False), Column("accuracy"))
-    table = Table("A sweep", columns, ((Cell("none"), Cell("9.5")), (Cell("balanced"), Cell("10.25"))), notes=("a_b",))
+    table = Table(
+        "A sweep", columns, ((Cell("none"), Cell("9.5")), (Cell("balanced"), Cell("10.25"))), notes=("a_b",)
+    )
     assert text(table).splitlines() == [
         "A sweep",
         "",

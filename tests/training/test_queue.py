@@ -241,3 +241,31 @@ def test_tables_can_be_written_anew(undisturbed: tuple[Path, str]) -> None:
     write_tables(sweep)
     assert (sweep.path / "table.csv").read_bytes() == before
     assert "Out-of-fold confusion" in (sweep.path / "table.html").read_text()
+
+
+def test_a_job_that_another_sweep_holds_is_waited_for(
+    tmp_path: Path, cache_dir: Path, launched: Launch
+) -> None:
+    first = launched(command(tmp_path, cache_dir, "seed=0", "trainer.max_epochs=30"))
+    next(line for line in first.stdout or () if line.startswith("[1/1] epoch"))
+    second = start(tmp_path, cache_dir, "seed=0,1", "trainer.max_epochs=30")
+    first.communicate(timeout=120)
+    assert first.returncode == 0
+    assert second.returncode == 0, second.stderr
+    assert [run.finished for run in runs(tmp_path)] == [True, True]
+    assert [run.status["attempt"] for run in runs(tmp_path)] == [1, 1]
+
+
+def test_what_can_t_be_split_is_said_before_anything_starts(tmp_path: Path, cache_dir: Path) -> None:
+    done = start(tmp_path, cache_dir, "folds=30", "fold=0,1")
+    assert done.returncode == 2
+    assert "Nothing was started." in done.stderr
+    assert "folds=30" in done.stderr
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_job_that_can_t_begin_says_why(tmp_path: Path, cache_dir: Path) -> None:
+    done = start(tmp_path, cache_dir, "machine.devices=7", "seed=0")
+    assert done.returncode == 1
+    assert "expected one of the 0 GPUs" in done.stderr
+    assert "expected one of the 0 GPUs" in runs(tmp_path)[0].status["message"]

@@ -266,3 +266,63 @@ def test_early_stopping_stops(run: Train) -> None:
     stopped = run("callbacks.early_stopping.patience=1", "trainer.max_epochs=8", "optimizer.lr=1e-12")
     assert stopped.status["stopped_early"]
     assert len(stopped.history()) < 8
+
+
+def test_a_run_that_stopped_early_is_not_trained_on(run: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    from emotion.training import run as module
+
+    overrides = ("callbacks.early_stopping.patience=1", "trainer.max_epochs=8", "optimizer.lr=1e-12")
+
+    def interrupted(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(module.Run, "finish", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(*overrides)
+    continued = run(*overrides)
+    epochs = len(continued.history())
+    undisturbed = run(*overrides, "force=true")
+    assert epochs == len(undisturbed.history()) < 8
+
+
+def test_normalising_statistics_come_from_the_training_part(finished: RunFolder, cache_dir: Path) -> None:
+    """And would differ if they came from everything: the sabotage."""
+    config = compose(["data.count=140", "data.imbalance=0"])
+    store = open_store(config.data, config.preprocess, cache_dir)
+    held_out = set(predictions.read(finished.predictions("val")).ids) | set(
+        predictions.read(finished.predictions("test")).ids
+    )
+    rows = [row for row, sample in enumerate(store.frame["id"]) if sample not in held_out]
+    pixels = np.array(store.images[rows]) / 255
+    saved = checkpoint.load_weights(finished.checkpoint("best"))["device"]
+    np.testing.assert_allclose(saved["mean"], pixels.mean((0, 1, 2)), atol=1e-6)
+    np.testing.assert_allclose(saved["std"], pixels.std((0, 1, 2)), atol=1e-6)
+    assert not np.allclose(saved["mean"], (np.array(store.images) / 255).mean((0, 1, 2)), atol=1e-6)
+
+
+def test_what_was_left_out_of_the_data_is_said_and_listed(
+    tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emotion.training.pictures.write_figures", lambda *_: None)
+    rng = np.random.default_rng(0)
+    for name in ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"):
+        for part, prefix, count in (
+            ("train", "Training", 12),
+            ("test", "PublicTest", 3),
+            ("test", "PrivateTest", 3),
+        ):
+            folder = tmp_path / "fer" / part / name
+            folder.mkdir(parents=True, exist_ok=True)
+            for number in range(count):
+                pixels = rng.integers(0, 256, (48, 48), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{prefix}_{name}{number}.jpg")
+    (tmp_path / "fer" / "train" / "happy" / "Training_text.jpg").write_text("not an image")
+    done = emotion.train(
+        ["data=fer2013", f"data.root={tmp_path}/fer", "model=test_resnet", "trainer.max_epochs=1", "machine.threads=1",
+         "trainer.precision=fp32", f"machine.runs_dir={tmp_path}/runs", f"machine.cache_dir={tmp_path}/cache"]
+    )  # fmt: skip
+    printed = capsys.readouterr().out
+    assert "1 rows were left out: 1 unreadable image (the first: train/happy/Training_text.jpg" in printed
+    assert "Training_text.jpg" in done.file("rejected.csv").read_text()
+    assert done.splits["data"]["rejected"] == {"unreadable image": 1}

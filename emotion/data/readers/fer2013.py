@@ -191,10 +191,18 @@ def _require_every_class(found: _Found, place: Path) -> None:
             f"expected images in the class folders of {place}, found none. The download or its unpacking was "
             "cut short: do it again."
         )
+    unknown = Counter(reason for _, reason, _ in found.rejected if reason.startswith("unknown class"))
+    beside = f"; found instead {', '.join(unknown)}" if unknown else ""
+    for split in dict.fromkeys(found.folder_splits):
+        here = {label for label, s in zip(found.labels, found.folder_splits, strict=True) if s == split}
+        absent = [name for label, name in enumerate(CLASSES) if label not in here]
+        if absent and unknown:
+            raise DataError(
+                f"expected images of all seven FER2013 classes in the part {split or 'train'} of {place}; none of "
+                f"{', '.join(absent)}{beside}. Rename the folders or complete the download."
+            )
     missing = sorted(set(range(len(CLASSES))) - set(found.labels))
     if missing:
-        unknown = Counter(reason for _, reason, _ in found.rejected if reason.startswith("unknown class"))
-        beside = f"; found instead {', '.join(unknown)}" if unknown else ""
         raise DataError(
             f"expected images of all seven FER2013 classes in {place}; none of "
             f"{', '.join(CLASSES[label] for label in missing)}{beside}. Rename the folders or complete the "

@@ -1,0 +1,311 @@
+"""Keep what finished runs reached, and write the README's results table from it.
+
+    python experiments/first_light/results.py RUN…    copy these runs into results/, then rewrite the table
+    python experiments/first_light/results.py         rewrite the table from what is there
+
+What is kept is enough to compute every number again (`emotion report` reads it), without weights, images and the
+paths of the machine that trained.
+"""
+
+import argparse
+import json
+import shutil
+import sys
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import yaml
+
+from emotion.errors import ConfigError, EmotionError, RunError
+from emotion.evaluation import metrics, predictions
+from emotion.evaluation.intervals import estimate
+from emotion.evaluation.predictions import Predictions
+from emotion.launch import choices, compose
+from emotion.reporting import numbers
+from emotion.reporting.evidence import flattened
+from emotion.runs import Part, RunFolder
+from emotion.schema import GROUPS, RunConfig, path_keys, validate
+from emotion.training.identity import essence
+
+HERE = Path(__file__).resolve().parent
+RESULTS = HERE / "results"
+README = HERE.parents[1] / "README.md"
+BEGIN, END = "<!-- results -->", "<!-- /results -->"
+LIMIT_BYTES = 300 * 1024
+PARTS: tuple[Part, ...] = ("val", "test")
+_HEAD = (
+    "data",
+    "network",
+    "test accuracy (95 % interval)",
+    "balanced accuracy",
+    "macro F1",
+    "epochs",
+    "training time",
+    "hardware",
+    "date",
+    "command",
+)
+
+
+def keep(run: RunFolder, results: Path = RESULTS) -> Path:
+    """Copy a run's tables and facts to `results`/<run name>/.
+
+    Raises:
+        RunError: the run isn't finished, was not scored on a test part, or is too large to be committed.
+    """
+    if not run.finished:
+        raise RunError(
+            f"expected a finished run, found {run.path} {run.status['state']}: type its command again."
+        )
+    if not run.has("test"):
+        raise RunError(
+            f"{run.path} has no test predictions: type its command again with evaluation.test=true."
+        )
+    command = command_of(run.config)
+    part = results / f".{run.name}.part"
+    shutil.rmtree(part, ignore_errors=True)
+    (part / "predictions").mkdir(parents=True)
+    _write_json(part / "metrics.json", run.metrics)
+    _write_json(part / "status.json", run.status)
+    _write_json(part / "environment.json", _environment(run.environment, command))
+    _write_json(part / "splits.json", _splits(run.splits))
+    text = yaml.safe_dump(_without_machine(run.config), sort_keys=False, allow_unicode=True)
+    (part / "config.yaml").write_text(text)
+    _copy_tables(run, part)
+    target = results / run.name
+    shutil.rmtree(target, ignore_errors=True)
+    return part.rename(target)
+
+
+def _copy_tables(run: RunFolder, part: Path) -> None:
+    """As they are where they fit, else with probabilities rounded to half precision, which changes no prediction."""
+    tables = {name: predictions.read(run.predictions(name)) for name in PARTS if run.has(name)}
+    for name, table in tables.items():
+        predictions.write(part / "predictions" / f"{name}.parquet", table)
+    if _size(part) > LIMIT_BYTES:
+        for name, table in tables.items():
+            predictions.write(part / "predictions" / f"{name}.parquet", _rounded(table))
+    if (size := _size(part)) > LIMIT_BYTES:
+        shutil.rmtree(part)
+        raise RunError(f"{run.path}: expected at most {LIMIT_BYTES:,} bytes to keep, found {size:,}.")
+
+
+def _rounded(table: Predictions) -> Predictions:
+    rounded = table.with_probabilities(table.probabilities.astype(np.float16))
+    if not (rounded.predicted == table.predicted).all():
+        raise RunError(
+            f"{table.meta.run}: rounding its {table.meta.part} table to half precision changes predictions."
+        )
+    return rounded
+
+
+def _size(folder: Path) -> int:
+    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+
+
+def _environment(found: dict[str, Any], command: str) -> dict[str, Any]:
+    sessions = [{**session, "command": command} for session in found.get("earlier_sessions", [])]
+    return {**found, "command": command, **({"earlier_sessions": sessions} if sessions else {})}
+
+
+def _splits(found: dict[str, Any]) -> dict[str, Any]:
+    """Without the ids of leaks other than those of the test part."""
+    return {**found, "leaks": [{**leak, "ids": []} for leak in found.get("leaks", [])]}
+
+
+def _without_machine(config: dict[str, Any]) -> dict[str, Any]:
+    """The configuration with paths that say nothing about a machine."""
+    neutral = {"machine.runs_dir": "runs", "machine.cache_dir": None}
+    shown = json.loads(json.dumps(config))
+    for key in path_keys():
+        section, name = key.split(".", 1)
+        if shown.get(section, {}).get(name) is not None:
+            shown[section][name] = neutral.get(key, _placeholder(key, shown[section]))
+    return shown
+
+
+def _placeholder(key: str, section: dict[str, Any]) -> str:
+    """`~/fer2013` for a data set's folder, `~/<file name>` for any other path."""
+    path = Path(section[key.split(".", 1)[1]])
+    if key == "data.root":
+        return f"~/{section['name']}{path.suffix if path.suffix == '.csv' else ''}"
+    return f"~/{path.name}"
+
+
+def command_of(config: dict[str, Any]) -> str:
+    """The shortest command line that comes to this configuration: from the defaults or from an experiment.
+
+    Raises:
+        RunError: none does, because the configuration belongs to another version.
+    """
+    wanted = _without_paths(config)
+    known = path_keys()
+    paths = [
+        f"{key}={_placeholder(key, config[key.split('.')[0]])}"
+        for key, value in flattened(config)
+        if key in known and value is not None and not key.startswith("machine.")
+    ]
+    found = []
+    for start in ([], *([f"experiment={name}"] for name in choices("experiment"))):
+        names, values = _differences(wanted, start)
+        overrides = [*start, *names, *values]
+        try:
+            same = _essence(_composed(*overrides)) == _essence(wanted)
+        except ConfigError:
+            continue
+        if same:
+            found.append([*start, *names, *paths, *values])
+    if not found:
+        raise RunError(
+            "expected a configuration of this version of emotion, found one that no command line makes."
+        )
+    shortest = min(found, key=len)
+    return " ".join(["python train.py", *map(_quoted, shortest)])
+
+
+def _differences(wanted: RunConfig, start: list[str]) -> tuple[list[str], list[str]]:
+    """The overrides of group choices and of single keys that lead from `start` to `wanted`."""
+    base = _without_paths(_composed(*start).plain())
+    names = [
+        f"{group}={chosen}"
+        for group in GROUPS
+        if (chosen := getattr(getattr(wanted, group), "name", None))
+        != getattr(getattr(base, group), "name", None)
+    ]
+    try:
+        composed = _composed(*start, *names)
+    except ConfigError:  # the experiment sets a key that the other choice doesn't have
+        return names, []
+    there = dict(flattened(composed.plain()))
+    values = [
+        f"{key}={_spelt(value)}"
+        for key, value in flattened(wanted.plain())
+        if key.split(".")[0] not in ("machine", "logger", "force", "name")
+        and key not in ("evaluation.test", "evaluation.batch_size", *path_keys())
+        and (key not in there or there[key] != value)
+    ]
+    return names, values
+
+
+@cache
+def _composed(*overrides: str) -> RunConfig:
+    return compose(overrides)
+
+
+def _without_paths(config: dict[str, Any]) -> RunConfig:
+    plain = json.loads(json.dumps(config))
+    for key in path_keys():
+        section, name = key.split(".", 1)
+        plain.get(section, {}).pop(name, None)
+    return validate(plain)
+
+
+def _essence(config: RunConfig) -> dict[str, Any]:
+    return essence(_without_paths(config.plain()), "")
+
+
+def _spelt(value: Any) -> str:
+    """As Hydra reads it: null, true, numbers, text, lists without spaces."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_spelt, value))}]"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _quoted(override: str) -> str:
+    return f"'{override}'" if set(override) & set("[]{}*?$ ") else override
+
+
+def block(results: Path = RESULTS) -> str:
+    """The Markdown between the README's marks."""
+    runs = [RunFolder(path) for path in sorted(results.glob("*/")) if not path.name.startswith(".")]
+    if not runs:
+        return "No run has been recorded yet."
+    tables = {run.name: predictions.read(run.predictions("test")) for run in runs}
+    runs.sort(key=lambda run: (run.config["data"]["name"], -_accuracy(tables[run.name])))
+    lines = [_line(_HEAD), _line(["---"] * len(_HEAD))]
+    lines += [_line(_row(run, tables[run.name])) for run in runs]
+    return "\n".join([*lines, *_twins(runs, tables)])
+
+
+def _row(run: RunFolder, table: Predictions) -> list[str]:
+    scores = metrics.compute(table.labels, table.probabilities, table.classes)
+    accuracy = estimate(table, ["accuracy"])["accuracy"]
+    model, machine = run.config["model"], run.environment
+    start = "pretrained" if model.get("pretrained") or model.get("weights") else "from scratch"
+    hardware = machine["hardware"]["gpu"] or f"{machine['hardware']['cpu']}, {machine['threads']} threads"
+    return [
+        run.config["data"]["name"],
+        f"{model['name']}, {start}",
+        f"{numbers.percent(accuracy.value)} ({numbers.interval(accuracy.low, accuracy.high)})",
+        numbers.percent(scores["balanced_accuracy"]),
+        numbers.decimal(scores["f1_macro"]),
+        str(run.status["epoch"]),
+        numbers.duration(run.metrics["cost"]["train_s"]),
+        f"{hardware}, {machine['precision']}",
+        run.status["finished"][:10],
+        f"`{machine['command']}`",
+    ]
+
+
+def _twins(runs: Iterable[RunFolder], tables: dict[str, Predictions]) -> list[str]:
+    """What remains without the test images that the run could have learnt from, where a published split has some."""
+    said = []
+    for run in runs:
+        table, leaked = tables[run.name], run.splits.get("leaked_test_ids") or []
+        kept = table.frame.filter(~pl.col("id").is_in(leaked))
+        if leaked and kept.height:
+            without = Predictions(kept, table.classes, table.meta)
+            said.append(
+                f"* {run.config['data']['name']}, {run.config['model']['name']}: {len(leaked):,} of the {len(table):,} "
+                "test images share their pixels, a person or a source with training or validation images, as "
+                f"the split was published. Without them accuracy is {numbers.percent(_accuracy(without))} instead of "
+                f"{numbers.percent(_accuracy(table))}."
+            )
+    return ["", *said] if said else []
+
+
+def _accuracy(table: Predictions) -> float:
+    return float((table.predicted == table.labels).mean())
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def rewrite(readme: Path = README, results: Path = RESULTS) -> None:
+    """Replace what stands between the marks of `readme`.
+
+    Raises:
+        RunError: the marks aren't there once each.
+    """
+    text = readme.read_text()
+    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
+        raise RunError(f"expected {BEGIN} and {END} once each, in this order, in {readme}.")
+    before, rest = text.split(BEGIN)
+    readme.write_text(f"{before}{BEGIN}\n{block(results)}\n{END}{rest.split(END)[1]}")
+
+
+def _write_json(path: Path, data: dict[str, Any]) -> None:
+    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("runs", nargs="*", type=Path, metavar="RUN", help="folders of finished runs")
+    try:
+        for path in parser.parse_args().runs:
+            target = keep(RunFolder.open(path))
+            print(f"{target.relative_to(HERE)}: {_size(target) / 1024:.0f} KiB")
+        rewrite()
+    except EmotionError as error:
+        sys.exit(f"Error: {error}")
+
+
+if __name__ == "__main__":
+    main()
