@@ -143,7 +143,7 @@ def frame(sweep: SweepFolder, test: bool = False) -> pl.DataFrame:
     null for one run); `last_epoch_accuracy` where the best epoch was chosen on the fold it is scored on; with `test`
     also `test_…`.
     """
-    rows = []
+    rows: list[dict[str, Any]] = []
     for configuration in sweep.configurations():
         row: dict[str, Any] = {**configuration.choices, "jobs": len(configuration.runs)}
         row["finished"] = len(configuration.validation)
@@ -153,9 +153,8 @@ def frame(sweep: SweepFolder, test: bool = False) -> pl.DataFrame:
         if test:
             row |= dict(_mean_and_sd("test_", configuration.tables_of("test")))
         rows.append(row)
-    columns = list(
-        max(rows, key=lambda row: len(row))
-    )  # of a configuration that has finished runs, if there is one
+    # in the order of a configuration with finished runs, if there is one
+    columns = list(rows[max(range(len(rows)), key=lambda place: len(rows[place]))])
     found = pl.DataFrame(
         [{column: row.get(column) for column in columns} for row in rows], infer_schema_length=None
     )
