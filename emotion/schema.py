@@ -153,8 +153,35 @@ class AugmentBasic(Named):
     shear_deg: Annotated[float, Field(ge=0, lt=90)] = Field(5.0, description="shear within ± degrees")
     zoom: Annotated[float, Field(ge=0, lt=1)] = Field(0.1, description="zoom within 1 ± this")
     flip: Share = Field(0.5, description="probability of a left-right flip")
-    brightness: Share = Field(0.2, description="brightness within ± this share")
-    contrast: Share = Field(0.2, description="contrast within ± this share")
+    brightness: Share = Field(0.2, description="brightness by a factor within 1 ± this")
+    contrast: Share = Field(0.2, description="contrast by a factor within 1 ± this")
+    saturation: Share = Field(
+        0.0, description="saturation by a factor within 1 ± this; grey images have none"
+    )
+    hue: Annotated[float, Field(ge=0, le=0.5)] = Field(
+        0.0, description="hue within ± this share of the colour circle; grey images have none"
+    )
+    erase: Share = Field(0.0, description="probability of erasing a rectangle")
+
+
+class AugmentTrivial(Named):
+    name: Literal["trivial"] = "trivial"
+    flip: Share = Field(0.5, description="probability of a left-right flip")
+
+
+class AugmentRand(Named):
+    name: Literal["rand"] = "rand"
+    operations: PositiveInt = Field(2, description="operations an image")
+    magnitude: Annotated[int, Field(ge=0, le=30)] = Field(9, description="their strength, 0 to 30")
+    flip: Share = Field(0.5, description="probability of a left-right flip")
+
+
+class AugmentAlbumentations(Named):
+    name: Literal["albumentations"] = "albumentations"
+    transforms: list[dict[str, Any]] = Field(
+        [{"name": "HorizontalFlip", "p": 0.5}],
+        description="albumentations' transforms in order: the name of each beside its arguments",
+    )
 
 
 class NaturalSampling(Named):
@@ -289,7 +316,7 @@ class MachineConfig(Group):
         "auto", description="auto: a GPU where there is one; cpu; or the number of a GPU"
     )
     workers: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
-        "auto", description="processes that fetch batches"
+        "auto", description="processes that augment; auto: none on the CPU, up to 4 beside a GPU"
     )
     threads: Literal["auto"] | PositiveInt = Field("auto", description="threads of the network on the CPU")
     runs_dir: MachinePath = Field(Path("runs"), description="where run folders lie")
@@ -310,7 +337,13 @@ _BUILT_IN: dict[str, dict[type[Named], str | None]] = {
     },
     "preprocess": {PreprocessConfig: None},
     "head": {LinearHead: "emotion.models.heads:linear", MlpHead: "emotion.models.heads:mlp"},
-    "augment": {AugmentNone: None, AugmentBasic: "emotion.data.augment:basic"},
+    "augment": {
+        AugmentNone: None,
+        AugmentBasic: "emotion.data.augment:Basic",
+        AugmentTrivial: "emotion.data.libraries:trivial",
+        AugmentRand: "emotion.data.libraries:rand",
+        AugmentAlbumentations: "emotion.data.libraries:Albumentations",
+    },
     "sampling": {
         NaturalSampling: "emotion.data.sampling:Natural",
         UndersampleSampling: "emotion.data.sampling:Undersample",

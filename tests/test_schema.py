@@ -97,9 +97,15 @@ def test_checking_imports_no_torch() -> None:
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
+def presets(group: str) -> set[str]:
+    """The files of a group that set another file's keys: `defaults: [basic, _self_]`."""
+    files = (conf_dir() / group).glob("*.yaml")
+    return {file.stem for file in files if "\n  - _self_\n" in file.read_text()}
+
+
 @pytest.mark.parametrize("group", [g for g in schema.GROUPS if g != "model"])
 def test_conf_holds_the_schema_s_defaults(group: str) -> None:
-    for name in choices(group):
+    for name in set(choices(group)) - presets(group):
         compared = schema.schema_of(group, name)
         assert compared is not None, f"conf/{group}/{name}.yaml has no schema"
         written = compose([f"{group}={name}"]).plain()[group]
@@ -108,7 +114,7 @@ def test_conf_holds_the_schema_s_defaults(group: str) -> None:
 
 @pytest.mark.parametrize("group", NAMED)
 def test_every_registered_name_has_a_file(group: str) -> None:
-    assert set(choices(group)) == set(entries(group))
+    assert set(choices(group)) - presets(group) == set(entries(group))
 
 
 @pytest.mark.parametrize(
@@ -118,13 +124,15 @@ def test_every_file_composes_and_validates(choice: str) -> None:
     group, name = choice.split("=")
     config = compose([choice])
     if group not in ("model", "experiment") and group in NAMED:
-        assert getattr(config, group).name == name
+        chosen = getattr(config, group).name
+        assert chosen == name if name not in presets(group) else chosen in entries(group)
 
 
 @pytest.mark.parametrize("path", [*conf_dir().rglob("*.yaml")], ids=lambda p: str(p.relative_to(conf_dir())))
 def test_every_key_is_commented(path) -> None:
     """Once, in its file: a key without a comment is a choice's name or a section."""
-    if path.parent.name == "experiment" or path.parent.parent.name == "hydra":
+    group = path.parent.name
+    if group == "experiment" or path.parent.parent.name == "hydra" or path.stem in presets(group):
         assert path.read_text().startswith("#")
         return
     for line in path.read_text().splitlines():
@@ -216,7 +224,7 @@ def test_help_names_every_key() -> None:
     said = text()
     for group in schema.GROUPS:
         for key in yaml.safe_load((conf_dir() / group / f"{choices(group)[0]}.yaml").read_text()):
-            if key not in ("name", "early_stopping"):
+            if key not in ("name", "early_stopping", "defaults"):
                 assert f"{group}.{key}=" in said
     assert max(map(len, said.splitlines())) <= 160
 

@@ -9,6 +9,7 @@ import torch
 from pytorch_lightning import LightningDataModule
 from torch.utils.data import DataLoader, Dataset
 
+from emotion import counter
 from emotion.data import augment as augmentation
 from emotion.data import sampling as filling
 from emotion.data.sampling import ConsecutiveBatches, Draw, EpochBatches
@@ -143,8 +144,8 @@ class _Images(Dataset[Any]):
         rows = np.array([row for row, _, _ in draws], np.int64)
         images = self.store.images[rows]
         if self.augment is not None and self.keys is not None:
-            for position, (row, draw, epoch) in enumerate(draws):
-                images[position] = self.augment(images[position], self.seed, epoch, int(self.keys[row]), draw)
+            _, draw, epoch = np.array(draws, np.int64).T
+            images = self.augment(images, counter.mix(self.seed, epoch, self.keys[rows], draw))
         return {
             "image": torch.from_numpy(np.asarray(images)),
             "label": torch.from_numpy(self.store.labels[rows]),

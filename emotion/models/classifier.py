@@ -9,7 +9,7 @@ from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 
-from emotion import registry
+from emotion import counter, registry
 from emotion.errors import RunError
 from emotion.models.device import DevicePreprocess
 from emotion.models.network import Network
@@ -99,7 +99,8 @@ class ExpressionClassifier(pl.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Dropout and its like draw from (seed, epoch, batch, rank), whatever was drawn before."""
-        torch.manual_seed(step_seed(self.config.seed, self.current_epoch, batch_idx, self.global_rank))
+        seed = counter.mix(self.config.seed, self.current_epoch, batch_idx, self.global_rank)
+        torch.manual_seed(int(seed) >> 1)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         logits = self(batch["image"])
@@ -182,18 +183,3 @@ class MacroF1(MulticlassF1Score):
 
     def compute(self) -> Tensor:
         return super().compute().nan_to_num(0).mean()
-
-
-def step_seed(seed: int, epoch: int, batch: int, rank: int) -> int:
-    """A 63-bit seed that differs for every step: SplitMix64's finaliser (Steele et al. 2014) over the four numbers.
-
-    >>> step_seed(0, 0, 0, 0) != step_seed(0, 0, 1, 0) != step_seed(0, 1, 0, 0)
-    True
-    """
-    state = 0
-    for number in (seed, epoch, batch, rank):
-        state = (state + number + 0x9E3779B97F4A7C15) % 2**64
-        state = ((state ^ (state >> 30)) * 0xBF58476D1CE4E5B9) % 2**64
-        state = ((state ^ (state >> 27)) * 0x94D049BB133111EB) % 2**64
-        state ^= state >> 31
-    return state >> 1

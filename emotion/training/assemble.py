@@ -43,7 +43,7 @@ def choose_device(devices: int | str) -> torch.device:
     return torch.device("cuda", number)
 
 
-def make_data(config: RunConfig, store: Store) -> ExpressionDataModule:
+def make_data(config: RunConfig, store: Store, device: torch.device) -> ExpressionDataModule:
     """The split that the configuration asks for, and its batches.
 
     Raises:
@@ -56,7 +56,7 @@ def make_data(config: RunConfig, store: Store) -> ExpressionDataModule:
         sampling=config.sampling,
         augment=config.augment,
         seed=config.seed,
-        workers=environment.resolve_workers(config.machine.workers, config.augment.name != "none"),
+        workers=environment.resolve_workers(config.machine.workers, device.type),
         eval_batch_size=config.evaluation.batch_size,
     )
 

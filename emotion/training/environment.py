@@ -49,11 +49,11 @@ def resolve_threads(threads: int | str) -> int:
     return cores() if threads == "auto" else int(threads)
 
 
-def resolve_workers(workers: int | str, augmented: bool) -> int:
-    """auto: none where a batch is only copied from the store, else leave the network its cores."""
+def resolve_workers(workers: int | str, device: str) -> int:
+    """auto: up to 4 beside a GPU; none beside a network on the CPU, whose cores they would take."""
     if workers != "auto":
         return int(workers)
-    return min(4, max(1, cores() // 2)) if augmented else 0
+    return min(4, cores() // 2) if device == "cuda" else 0
 
 
 def describe(threads: int, precision: str, device: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
+from emotion import counter
 from emotion.data.datamodule import ExpressionDataModule
 from emotion.data.dataset import open_store
 from emotion.data.store import Store
@@ -52,12 +53,9 @@ def _augmented(data: ExpressionDataModule) -> tuple[np.ndarray, list[str]]:
     assert data.augment is not None
     grid = []
     for row in chosen:
-        image = np.array(store.images[row])
-        drawn = [
-            data.augment(image.copy(), data.seed, epoch, int(store.keys[row]), 0)
-            for epoch in range(GRID_DRAWS)
-        ]
-        grid.append(np.stack([image, *drawn]))
+        images = np.stack([store.images[row]] * GRID_DRAWS)
+        drawn = data.augment(images, counter.mix(data.seed, np.arange(GRID_DRAWS), store.keys[row], 0))
+        grid.append(np.concatenate([images[:1], drawn]))
     return np.stack(grid), [store.classes[store.labels[row]] for row in chosen]
 
 

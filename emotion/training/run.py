@@ -124,7 +124,7 @@ class Run:
         self, device: torch.device, load_weights: bool
     ) -> tuple[ExpressionDataModule, ExpressionClassifier]:
         """Split, batches and network; writes splits.json."""
-        data = make_data(self.config, self.store)
+        data = make_data(self.config, self.store, device)
         facts = {"format": FORMAT, **data.split.manifest, "data": _data_facts(self.store)}
         atomic.write_json(self.folder.file("splits.json"), facts)
         classifier = make_classifier(self.config, data, device, load_weights)

@@ -416,7 +416,8 @@ SLOW = textwrap.dedent(
         def read(self, index):
             if index == 600:
                 print("half", flush=True)
-                time.sleep(float(sys.argv[2]))
+                while not Path(sys.argv[2]).exists():
+                    time.sleep(0.02)
             return super().read(index)
 
     def table():
@@ -434,10 +435,11 @@ SLOW = textwrap.dedent(
 )
 
 
-def start(cache: Path, pause_s: float) -> "subprocess.Popen[str]":
+def start(cache: Path, until: Path) -> "subprocess.Popen[str]":
+    """Prepares the store, and stops half-way until the file `until` is there."""
     root = str(Path(__file__).parents[2])
     return subprocess.Popen(
-        [sys.executable, "-c", SLOW, str(cache), str(pause_s)],
+        [sys.executable, "-c", SLOW, str(cache), str(until)],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -454,30 +456,35 @@ def wait_for(process: "subprocess.Popen[str]", line: str) -> None:
 
 
 def test_of_two_at_once_one_prepares_and_the_other_waits_and_says_for_whom(tmp_path: Path) -> None:
-    first = start(tmp_path, 3.5)
+    cache, go = tmp_path / "cache", tmp_path / "go"
+    first = start(cache, go)
     wait_for(first, "half")
-    second = start(tmp_path, 0)
-    out, err = second.communicate(timeout=30)
-    first_out, _ = first.communicate(timeout=30)
+    second = start(cache, go)
+    assert second.stderr is not None
+    said = second.stderr.readline()  # only then is the first one let go
+    go.touch()
+    out, _ = second.communicate(timeout=60)
+    first_out, _ = first.communicate(timeout=60)
     assert "reading" not in out
     assert out.strip() == first_out.strip()
-    assert f"Waiting for process {first.pid} on " in err
-    assert "which prepares slow-12px-" in err
-    assert len(leftovers(tmp_path)) == 1
+    assert f"Waiting for process {first.pid} on " in said
+    assert "which prepares slow-12px-" in said
+    assert len(leftovers(cache)) == 1
 
 
 def test_killed_in_the_middle_nothing_is_trusted_and_the_next_one_cleans_up(tmp_path: Path) -> None:
-    first = start(tmp_path, 60)
+    cache = tmp_path / "cache"
+    first = start(cache, tmp_path / "never")
     wait_for(first, "half")
     first.kill()
     first.communicate()
-    half = leftovers(tmp_path)
+    half = leftovers(cache)
     assert len(half) == 1  # what was begun lies there under another name
     assert half[0].startswith(".slow-12px-")
-    out, _ = start(tmp_path, 0).communicate(timeout=30)
+    out, _ = start(cache, tmp_path).communicate(timeout=60)
     assert out.splitlines()[0] == "reading"
-    assert len(leftovers(tmp_path)) == 1
-    assert leftovers(tmp_path)[0].startswith("slow-12px-")
+    assert len(leftovers(cache)) == 1
+    assert leftovers(cache)[0].startswith("slow-12px-")
 
 
 def test_the_pixels_are_shared_memory_not_a_copy(make_table: MakeTable, tmp_path: Path) -> None:

@@ -1,9 +1,18 @@
 """An augmentation policy."""
 
-import albumentations
+from dataclasses import dataclass
 
-from emotion.data.augment import Augmenter
+import numpy as np
+
+from emotion import counter
 
 
-def mirrored(p: float) -> Augmenter:
-    return Augmenter([albumentations.HorizontalFlip(p=p)])
+@dataclass(frozen=True)
+class Mirrored:
+    """A left-right flip with probability `p`."""
+
+    p: float
+
+    def __call__(self, images: np.ndarray, streams: np.ndarray) -> np.ndarray:
+        flip = counter.uniform(streams, 1)[:, 0] < self.p
+        return np.where(flip[:, None, None, None], images[:, :, ::-1], images)

@@ -31,4 +31,4 @@ def register_all() -> None:
     register("data", "stripes", StripesData, "emotion_example.stripes")
     register("model", "tinynet", TinyNet, "emotion_example.networks")
     register("loss", "poly", PolyLoss, "emotion_example.losses:PolyLoss")
-    register("augment", "mirrored", MirroredAugment, "emotion_example.policies:mirrored")
+    register("augment", "mirrored", MirroredAugment, "emotion_example.policies:Mirrored")
