@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -22,6 +22,7 @@ app.add_typer(sweep, name="sweep")
 
 RunsDir = Annotated[Path, typer.Option("--runs-dir", help="The folder that runs lie in.")]
 RUNS = Path("runs")
+Paths = Annotated[list[Path], typer.Argument(help="Run folders, or a sweep folder.")]
 
 
 @app.command(
@@ -49,15 +50,44 @@ def predict(
 
 @app.command()
 def report(
-    paths: Annotated[list[Path], typer.Argument(help="Run folders, or a sweep folder.")],
+    paths: Paths,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="The HTML file; default: report.html in the run.")
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            help="The file: .html, or .md or .tex for the tables alone; default: report.html, in the run if it is one.",
+        ),
     ] = None,
+    test: Annotated[
+        bool,
+        typer.Option("--test", help="Show test scores of several runs too; they are ranked by validation."),
+    ] = False,
 ) -> None:
     """One self-contained HTML file about one run, or comparing several."""
     from emotion.commands.report import report
 
-    report(paths, out)
+    report(paths, out, test)
+
+
+@app.command()
+def compare(
+    paths: Paths,
+    metric: Annotated[
+        str, typer.Option("--metric", help="What to rank by, such as f1_macro, log_loss or recall/fear.")
+    ] = "accuracy",
+    form: Annotated[
+        Literal["text", "markdown", "latex", "csv"], typer.Option("--format", help="How to print the table.")
+    ] = "text",
+    test: Annotated[
+        bool,
+        typer.Option("--test", help="On the test images: once, at the end, not to choose among many runs."),
+    ] = False,
+) -> None:
+    """Which runs are better, which can't be told apart, and one sentence that says so."""
+    from emotion.commands.compare import compare
+
+    compare(paths, metric, form, test)
 
 
 @runs.command("list")

@@ -16,13 +16,25 @@ import polars as pl
 
 from emotion.errors import DataError
 from emotion.evaluation.folds import scores
-from emotion.evaluation.intervals import RESAMPLES, Units, bootstrap, estimate, units_of
+from emotion.evaluation.intervals import RESAMPLES, Interval, Units, bootstrap, estimate, units_of
 from emotion.evaluation.metrics import LOWER_IS_BETTER, Evaluator
 from emotion.evaluation.predictions import Predictions
 
 COMPANIONS = ("accuracy", "balanced_accuracy", "f1_macro", "log_loss")
 """Metrics that the ranked table shows beside the one that is compared."""
-_SHARES = ("accuracy", "balanced_accuracy", "f1", "precision", "recall", "top2_accuracy")
+_SHARES = (
+    "accuracy",
+    "balanced_accuracy",
+    "f1",
+    "f1_macro",
+    "f1_weighted",
+    "precision",
+    "recall",
+    "top2_accuracy",
+    "ece",
+    "ece_adaptive",
+    "ece_classwise",
+)
 _NORMAL = NormalDist()
 
 
@@ -91,6 +103,7 @@ class Comparison:
             p_value, p_holm, differs, test.
         groups: the largest sets of runs that can't be told apart, best first.
         detectable: difference that these images would show four times out of five; infinite if there is none.
+        intervals: of the metric, by run.
         sentence: the result in plain words.
         notes: what a reader has to know besides.
     """
@@ -100,6 +113,7 @@ class Comparison:
     pairs: pl.DataFrame
     groups: tuple[tuple[str, ...], ...]
     detectable: float
+    intervals: dict[str, Interval]
     sentence: str
     notes: tuple[str, ...]
 
@@ -142,14 +156,19 @@ def compare(
     differs = {pair for pair, different in zip(differences, pairs["differs"], strict=True) if different}
     sets = _indistinct(len(tables), differs)
     detectable = _detectable(differences, tests, len(tables[0]), level)
+    intervals = {
+        name: estimate(table, [metric], confidence=1 - level, resamples=resamples, seed=seed)[metric]
+        for name, table in zip(called, tables, strict=True)
+    }
     return Comparison(
         metric=metric,
-        ranking=_ranking(tables, called, metric, values, sets, level, resamples, seed),
+        ranking=_ranking(tables, intervals, sets),
         pairs=pairs,
         groups=tuple(tuple(called[run] for run in runs) for runs in sets if len(runs) > 1),
         detectable=detectable,
+        intervals=intervals,
         sentence=_sentence(called, values, metric, pairs, differs, len(tables[0]), detectable, level),
-        notes=_notes(tables, called),
+        notes=_notes(tables, intervals),
     )
 
 
@@ -341,6 +360,11 @@ def minimum_detectable_difference(
     return above
 
 
+def is_share(metric: str) -> bool:
+    """Whether a metric is read in percent, and its differences in percentage points."""
+    return metric.partition("/")[0] in _SHARES
+
+
 def _names(tables: Sequence[Predictions], names: Sequence[str] | None) -> list[str]:
     found = [table.meta.run for table in tables] if names is None else list(names)
     if len(found) != len(tables) or len(set(found)) < len(found):
@@ -446,29 +470,22 @@ def _indistinct(count: int, differs: set[tuple[int, int]]) -> list[tuple[int, ..
 
 
 def _ranking(
-    tables: Sequence[Predictions],
-    called: Sequence[str],
-    metric: str,
-    values: Sequence[float],
-    sets: Sequence[tuple[int, ...]],
-    level: float,
-    resamples: int,
-    seed: int,
+    tables: Sequence[Predictions], intervals: dict[str, Interval], sets: Sequence[tuple[int, ...]]
 ) -> pl.DataFrame:
+    values = [interval.value for interval in intervals.values()]
     rows = []
-    for run, table in enumerate(tables):
-        interval = estimate(table, [metric], confidence=1 - level, resamples=resamples, seed=seed)[metric]
+    for run, (name, table) in enumerate(zip(intervals, tables, strict=True)):
         evaluate = Evaluator(table.labels, table.probabilities, table.classes, COMPANIONS)
         companions = evaluate(np.ones((len(table), 1)))
         rows.append(
             {
                 "rank": 1 + sum(value != values[run] for value in values[:run]),
-                "run": called[run],
+                "run": name,
                 "value": values[run],
-                "low": interval.low,
-                "high": interval.high,
+                "low": intervals[name].low,
+                "high": intervals[name].high,
                 "letters": " ".join(_letter(place) for place, runs in enumerate(sets) if run in runs),
-                **{name: float(value[0]) for name, value in companions.items()},
+                **{companion: float(value[0]) for companion, value in companions.items()},
             }
         )
     return pl.DataFrame(rows)
@@ -483,12 +500,14 @@ def _letter(place: int) -> str:
             return letters
 
 
-def _notes(tables: Sequence[Predictions], called: Sequence[str]) -> tuple[str, ...]:
+def _notes(tables: Sequence[Predictions], intervals: dict[str, Interval]) -> tuple[str, ...]:
+    notes = dict.fromkeys(found.note for found in intervals.values() if not found.reliable and found.note)
+    called = list(intervals)
     selected = [name for name, table in zip(called, tables, strict=True) if table.meta.selected_on_this_part]
-    if not selected:
-        return ()
-    who = "All runs" if len(selected) == len(tables) else _enumerated(selected)
-    return (f"{who} chose the best epoch on these very images, so these numbers are optimistic.",)
+    if selected:
+        who = "All runs" if len(selected) == len(tables) else _enumerated(selected)
+        notes[f"{who} chose the best epoch on these very images, so these numbers are optimistic."] = None
+    return tuple(notes)
 
 
 def _sentence(
@@ -536,16 +555,12 @@ def _enumerated(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-def _is_share(metric: str) -> bool:
-    return metric.partition("/")[0] in _SHARES or metric.startswith("f1_")
-
-
 def _said(value: float, metric: str) -> str:
-    return f"{100 * value:.1f} %" if _is_share(metric) else f"{value:.3f}"
+    return f"{100 * value:.1f} %" if is_share(metric) else f"{value:.3f}"
 
 
 def _gap(value: float, metric: str, *, unit: bool = True) -> str:
-    if not _is_share(metric):
+    if not is_share(metric):
         return f"{value:.3f}"
     return f"{100 * value:.1f}" + (" points" if unit else "")
 

@@ -26,7 +26,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import NormalDist
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -36,6 +36,7 @@ from emotion.evaluation.metrics import (
     Evaluator,
     Floats,
     Integers,
+    TrustEvaluator,
     calibration_gaps,
     label_ranks,
     metric_names,
@@ -51,6 +52,15 @@ FEW = 10  # images, or groups, of a class below which no interval of a macro fig
 JACKKNIFE_BLOCKS = 250  # a stratum: exact up to here, and in larger ones the acceleration is next to nothing
 MACRO = ("balanced_accuracy", "f1_macro", "auroc_macro", "average_precision_macro")
 _NORMAL = NormalDist()
+
+
+class Weighted(Protocol):
+    """Metrics (B,) by name for each of B columns of weights (N, B) on the images."""
+
+    @property
+    def names(self) -> Sequence[str]: ...
+
+    def __call__(self, weights: Floats) -> Mapping[str, Floats]: ...
 
 
 @dataclass(frozen=True)
@@ -138,7 +148,7 @@ def bootstrap(
     return [_joined(found) for found in blocks]
 
 
-def accelerations(evaluate: Evaluator, units: Units) -> dict[str, float]:
+def accelerations(evaluate: Weighted, units: Units) -> dict[str, float]:
     """The acceleration constant of BCa for each metric, from a jackknife within the strata.
 
     Leaving out a unit keeps its stratum's share: the others of the stratum weigh n/(n−1) each. In a stratum of
@@ -208,16 +218,9 @@ def estimate(
     Raises:
         DataError: fewer than two images or groups, an unknown metric, or a confidence outside (0, 1).
     """
-    if not 0 < confidence < 1:
-        raise DataError(f"expected a confidence between 0 and 1, such as 0.95, found {confidence}.")
     if names is None:
         names = [name for name in metric_names(predictions.classes) if not name.startswith("support/")]
-    sample = _Sample(predictions, stratified)
-    if sample.units.count < 2:
-        raise DataError(
-            f"expected at least two independent images or groups for an interval, found {sample.units.count} "
-            f"({len(predictions)} images)."
-        )
+    sample = _sample(predictions, confidence, stratified)
     methods = {name: _method(name, method) for name in names}
     values = sample.values(names)
     drawn = sample.bootstrapped(methods, resamples, seed)
@@ -233,6 +236,55 @@ def estimate(
                 ends = _percentiles(drawn[name], values[name], bends.get(name), confidence)
             found[name] = sample.judged(name, Interval(values[name], *ends, methods[name]))
     return found
+
+
+def estimate_trust(
+    predictions: Predictions,
+    prior: npt.ArrayLike,
+    *,
+    confidence: float = 0.95,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> dict[str, Interval]:
+    """`metrics.trust` in a prediction of each class with its interval (BCa), by class.
+
+    What is uncertain are the rates of the confusion matrix; the prior is taken as given.
+
+    Args:
+        predictions: the table.
+        prior: (K,) shares or counts of the classes in nature.
+        confidence: as `estimate`.
+        resamples: as `estimate`.
+        seed: as `estimate`.
+
+    Raises:
+        DataError: as `estimate`, or as `metrics.trust` of the prior.
+    """
+    sample = _sample(predictions, confidence, stratified=True)
+    exact, quick = (
+        TrustEvaluator(sample.labels, sample.probabilities, sample.classes, prior, dtype)
+        for dtype in (np.float64, np.float32)
+    )
+    values = {name: float(value[0]) for name, value in exact(np.ones((len(predictions), 1))).items()}
+    (drawn,) = bootstrap([quick], sample.units, resamples=resamples, seed=seed)
+    bends = accelerations(exact, sample.units)
+    found = {}
+    for label, name in zip(sample.classes, exact.names, strict=True):
+        ends = _percentiles(drawn[name], values[name], bends[name], confidence)
+        found[label] = sample.judged(name, Interval(values[name], *ends, "bca"))
+    return found
+
+
+def _sample(predictions: Predictions, confidence: float, stratified: bool) -> "_Sample":
+    if not 0 < confidence < 1:
+        raise DataError(f"expected a confidence between 0 and 1, such as 0.95, found {confidence}.")
+    sample = _Sample(predictions, stratified)
+    if sample.units.count < 2:
+        raise DataError(
+            f"expected at least two independent images or groups for an interval, found {sample.units.count} "
+            f"({len(predictions)} images)."
+        )
+    return sample
 
 
 class _Sample:
@@ -412,7 +464,7 @@ def _joined(blocks: Sequence[Mapping[str, Floats]]) -> dict[str, Floats]:
 
 
 def _without(
-    evaluate: Evaluator, block_of_image: Integers, left_out: Integers, size: int
+    evaluate: Weighted, block_of_image: Integers, left_out: Integers, size: int
 ) -> dict[str, Floats]:
     """The metrics with each block left out in turn; images of block −1 belong to other strata."""
     found: list[Mapping[str, Floats]] = []

@@ -170,11 +170,11 @@ def trust(confusion: npt.ArrayLike, prior: npt.ArrayLike | None = None) -> npt.N
     the natural shares, or a rare class looks far more trustworthy than it will be in use.
 
     Args:
-        confusion: (K, K) counts; rows are true classes.
+        confusion: (K, K) or, for many at once, (K, K, B) counts; rows are true classes.
         prior: (K,) shares or counts in nature; the test set's own if None.
 
     Returns:
-        (K,) probabilities; NaN for a class that is never predicted or doesn't occur in the test set. The
+        (K,) or (K, B) probabilities; NaN for a class that is never predicted or doesn't occur in the test set. The
         rates of a class that doesn't occur aren't known: its share is left out.
 
     Raises:
@@ -182,18 +182,23 @@ def trust(confusion: npt.ArrayLike, prior: npt.ArrayLike | None = None) -> npt.N
     """
     counts = np.asarray(confusion, dtype=np.float64)
     support = counts.sum(axis=1)
-    shares = support if prior is None else np.asarray(prior, dtype=np.float64)
-    if (
-        shares.shape != support.shape
-        or not np.isfinite(shares).all()
-        or (shares < 0).any()
-        or not shares.any()
-    ):
-        raise DataError(f"expected a prior of {len(support)} shares, zero or more, found {shares.tolist()}.")
+    shares = support
+    if prior is not None:
+        given = np.asarray(prior, dtype=np.float64)
+        if (
+            given.shape != (len(support),)
+            or not np.isfinite(given).all()
+            or (given < 0).any()
+            or not given.any()
+        ):
+            raise DataError(
+                f"expected a prior of {len(support)} shares, zero or more, found {given.tolist()}."
+            )
+        shares = np.expand_dims(given, tuple(range(1, support.ndim)))
     with np.errstate(divide="ignore", invalid="ignore"):
         rates = np.where(support[:, None] > 0, counts / support[:, None], 0.0)
-        joint = rates * (shares / shares.sum())[:, None]
-        found = np.diagonal(joint) / joint.sum(axis=0)
+        joint = rates * (shares / shares.sum(axis=0))[:, None]
+        found = np.einsum("kk...->k...", joint) / joint.sum(axis=0)
     return np.where(support > 0, found, np.nan)
 
 
@@ -222,6 +227,43 @@ def per_class(
     }
     frame = pl.DataFrame({"class": list(classes), **columns, "trust": trust(confusion, prior)})
     return frame.with_columns(pl.col("support").cast(pl.Int64)).fill_nan(None)
+
+
+class TrustEvaluator:
+    """`trust` in each class, for any weights on the images: what its interval needs.
+
+    Attributes:
+        names: `trust/<class>`, in the order of the classes.
+
+    Args:
+        labels: as `compute`.
+        probabilities: as `compute`.
+        classes: as `compute`.
+        prior: as `trust`.
+        dtype: as `Evaluator`.
+
+    Raises:
+        DataError: as `compute`.
+    """
+
+    def __init__(
+        self,
+        labels: npt.ArrayLike,
+        probabilities: npt.ArrayLike,
+        classes: Sequence[str],
+        prior: npt.ArrayLike,
+        dtype: npt.DTypeLike = np.float64,
+    ) -> None:
+        truth, values = checked(labels, probabilities, classes)
+        self.names = tuple(f"trust/{label}" for label in classes)
+        self._prior = prior
+        self._sums = _sums(truth * len(classes) + values.argmax(axis=1), len(classes) ** 2, dtype)
+
+    def __call__(self, weights: Floats) -> dict[str, npt.NDArray[np.float64]]:
+        """The trust in each class (B,) for each of B columns of weights (N, B)."""
+        count = len(self.names)
+        confusion = (self._sums @ weights).reshape(count, count, -1)
+        return dict(zip(self.names, trust(confusion, self._prior), strict=True))
 
 
 def label_ranks(labels: Integers, probabilities: Floats) -> npt.NDArray[np.int64]:

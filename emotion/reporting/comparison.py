@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emotion.errors import EmotionError
-from emotion.evaluation.comparison import compare_folds
 from emotion.reporting import data_card, judged, numbers, sections, svg
 from emotion.reporting.album import Album, ImageLookup
 from emotion.reporting.contenders import Contender, contenders, differing
@@ -31,7 +29,7 @@ from emotion.reporting.page import (
     Section,
     Sheet,
 )
-from emotion.reporting.standing import Standing, standing
+from emotion.reporting.standing import Standing, fold_tests, standing
 from emotion.reporting.tables import Cell, Column, Table
 
 COLOURS = ("blue", "vermilion", "green", "purple", "amber", "sky")
@@ -383,7 +381,7 @@ def _folds(found: Sequence[Contender], place: Standing, test: bool) -> Section |
     blocks: list[Block] = [Sheet(_fold_table(folded, folds, "val", "Validation accuracy of each fold."))]
     if test:
         blocks.append(Sheet(_fold_table(folded, folds, "test", "Test accuracy of each fold.")))
-    tests = _fold_tests(place)
+    tests = fold_tests(place.alike)
     if tests is not None:
         blocks.append(Sheet(tests))
     expected = max((int(subject.flat.get("folds") or 0) for c in folded for subject in c.subjects), default=0)
@@ -397,36 +395,6 @@ def _folds(found: Sequence[Contender], place: Standing, test: bool) -> Section |
         "spread understates the uncertainty."
     )
     return Section("folds", "Folds", lead, tuple(blocks))
-
-
-def _fold_tests(place: Standing) -> Table | None:
-    """The first against each other one, over folds."""
-    folded = [contender for contender in place.alike if contender.folded]
-    rows = []
-    for other in folded[1:]:
-        one, two = folded[0].validation, other.validation
-        if one is None or two is None:
-            continue
-        try:
-            found = compare_folds(one.table, two.table)
-        except EmotionError:  # not in the same folds: the table of all folds shows it
-            continue
-        rows.append(
-            (
-                Cell(f"{folded[0].name} − {other.name}"),
-                Cell(
-                    numbers.points(found.value), found.value, numbers.points_interval(found.low, found.high)
-                ),
-                Cell(numbers.p_value(found.p_value), found.p_value),
-            )
-        )
-    columns = (
-        Column("Pair", number=False),
-        Column("Difference, points"),
-        Column("p", "Two-sided, of this pair alone"),
-    )
-    caption = "Differences over folds: Nadeau and Bengio’s corrected t-test, which allows for shared training images."
-    return Table(caption, columns, tuple(rows)) if rows else None
 
 
 def _fold_table(folded: Sequence[Contender], folds: Sequence[int], part: str, caption: str) -> Table:

@@ -9,6 +9,7 @@ from typing import Any
 
 from emotion.errors import EmotionError
 from emotion.evaluation.folds import pool
+from emotion.evaluation.predictions import Part
 from emotion.reporting.evidence import Evidence, Subject
 
 # Keys that make no other configuration: where and under which name it ran, and which part of the data validated.
@@ -74,6 +75,18 @@ class Contender:
     @cached_property
     def tests(self) -> list[Evidence]:
         return [subject.parts["test"] for subject in self.subjects if "test" in subject.parts]
+
+    def evidence(self, part: Part) -> Evidence | None:
+        """The one table of a part that this contender is judged by; None where there is none."""
+        if part == "val":
+            return self.validation
+        if len(self.tests) > 1:
+            self.problems.append(
+                f"{self.name}: each of its {len(self.tests)} folds has answered the same test images, so that they "
+                "can’t be put together; compare single runs on the test part."
+            )
+            return None
+        return self.tests[0] if self.tests else None
 
     def cost(self, name: str) -> float | None:
         """A cost, the mean over the folds."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from emotion.reporting import numbers, svg
@@ -59,6 +59,14 @@ def data(subject: Subject, name: str = "data", scored: bool = True) -> Section:
 def without_leaks(subject: Subject) -> Evidence | None:
     leaked = _leaked_ids(subject)
     return subject.shown.without(leaked) if subject.shown is not None and leaked else None
+
+
+def natural_counts(subject: Subject, classes: Sequence[str]) -> list[float] | None:
+    """(K,) images of each class in all parts together, before any balancing; None where that isn't known."""
+    parts = _split_counts(subject.splits).values()
+    if not parts or any(set(part) != set(classes) for part in parts):
+        return None
+    return [float(sum(part[name] for part in parts)) for name in classes]
 
 
 def _split_counts(splits: Mapping[str, Any]) -> dict[str, dict[str, int]]:

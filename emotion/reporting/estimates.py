@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import numpy as np
 
+from emotion.evaluation.comparison import is_share
 from emotion.evaluation.intervals import Interval
 from emotion.reporting import numbers
 from emotion.reporting.evidence import HEADLINE, Evidence
@@ -15,9 +16,14 @@ from emotion.reporting.tables import Cell
 def headline_cells(evidence: Evidence) -> list[Cell]:
     """One cell for each of the headline metrics."""
     return [
-        rate(evidence.headline[name], digits=1 if _is_share(name) else 3, share=_is_share(name))
+        rate(evidence.headline[name], digits=1 if is_share(name) else 3, share=is_share(name))
         for name in HEADLINE
     ]
+
+
+def value(number: float, metric: str) -> str:
+    """A metric without its interval."""
+    return numbers.percent(number) if is_share(metric) else numbers.decimal(number)
 
 
 def said(found: Interval) -> str:
@@ -60,7 +66,3 @@ def stars(found: Iterable[Interval]) -> tuple[str, ...]:
 
 def sortable(value: float) -> float | None:
     return value if np.isfinite(value) else None
-
-
-def _is_share(metric: str) -> bool:
-    return metric not in ("log_loss", "auroc_macro")

@@ -72,14 +72,19 @@ class Evidence:
             else self._estimated(HEADLINE)
         )
 
+    def trust(self, prior: Sequence[float]) -> dict[str, Interval]:
+        """How often an answer of each class is right where the classes occur as often as `prior` says."""
+        try:
+            return uncertainty.estimate_trust(self.table, prior, resamples=self.resamples)
+        except DataError as error:
+            found = metrics.trust(self.confusion, prior).tolist()
+            return _without_ends(dict(zip(self.table.classes, found, strict=True)), str(error))
+
     def _estimated(self, names: Sequence[str]) -> dict[str, Interval]:
         try:
             return uncertainty.estimate(self.table, names, resamples=self.resamples)
         except DataError as error:
-            nan = float("nan")
-            return {
-                name: Interval(self.values[name], nan, nan, "percentile", False, str(error)) for name in names
-            }
+            return _without_ends({name: self.values[name] for name in names}, str(error))
 
     @cached_property
     def confusion(self) -> np.ndarray:
@@ -99,6 +104,11 @@ class Evidence:
             if kept.height
             else None
         )
+
+
+def _without_ends(values: Mapping[str, float], why: str) -> dict[str, Interval]:
+    nan = float("nan")
+    return {name: Interval(value, nan, nan, "percentile", False, why) for name, value in values.items()}
 
 
 @dataclass

@@ -75,8 +75,12 @@ def worst_confusions(shown: Evidence, count: int = 8) -> Table:
     return Table("The largest confusions.", columns, tuple(rows), sortable=False)
 
 
-def classes(shown: Evidence) -> Section:
-    table = class_table(shown)
+def classes(shown: Evidence, shares: Sequence[float] | None = None) -> Section:
+    """
+    Args:
+        shares: (K,) how often each class occurs in nature, or counts of a natural sample; adds the trust in an answer.
+    """
+    table = class_table(shown, shares)
     return Section(
         "classes",
         "Classes",
@@ -85,8 +89,9 @@ def classes(shown: Evidence) -> Section:
     )
 
 
-def class_table(shown: Evidence) -> Table:
-    """One row a class: images, recall, precision, F1, AUC with intervals, and the most frequent confusion."""
+def class_table(shown: Evidence, shares: Sequence[float] | None = None) -> Table:
+    """One row a class: images, recall, precision, F1, AUC, trust with intervals, and the most frequent confusion."""
+    trust = shown.trust(shares) if shares is not None else {}
     rows = []
     for index, name in enumerate(shown.table.classes):
         recall = shown.intervals[f"recall/{name}"]
@@ -100,6 +105,7 @@ def class_table(shown: Evidence) -> Table:
                 rate(shown.intervals[f"precision/{name}"], absent=not shown.confusion[:, index].sum()),
                 rate(shown.intervals[f"f1/{name}"], absent=not support),
                 rate(shown.intervals[f"auroc/{name}"], digits=3, share=False),
+                *([rate(trust[name])] if trust else []),
                 Cell(_taken_for(shown, index)),
             )
         )
@@ -111,10 +117,15 @@ def class_table(shown: Evidence) -> Table:
         Column("Precision", "Share of the answers of this class that were right"),
         Column("F1", "Harmonic mean of precision and recall"),
         Column("AUC", "Area under the ROC curve against all other classes"),
+        *(
+            [Column("Trust", "Precision to expect where classes are as frequent as in all of the data")]
+            if trust
+            else []
+        ),
         Column("Most often taken for", number=False),
     )
     part = PART_NAMES[shown.table.meta.part]
-    notes = stars(found for name, found in shown.intervals.items() if "/" in name)
+    notes = stars([*(found for name, found in shown.intervals.items() if "/" in name), *trust.values()])
     return Table(f"Each class of the {part} part, with 95 % intervals.", columns, tuple(rows), notes=notes)
 
 

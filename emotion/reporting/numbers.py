@@ -31,6 +31,19 @@ def points(value: float | None, digits: int = 1) -> str:
     return "0." + "0" * digits if float(text.replace(MINUS, "-")) == 0 else text
 
 
+def gap(value: float, share: bool) -> str:
+    """A difference with its sign: of shares in percentage points, of other metrics as it is.
+
+    >>> gap(-0.0213, True), gap(0.04, False)
+    ('−2.1', '+0.040')
+    """
+    return points(value) if share else f"{value:+.3f}".replace("-", MINUS)
+
+
+def gap_interval(low: float, high: float, share: bool) -> str:
+    return f"{gap(low, share)} to {gap(high, share)}"
+
+
 def decimal(value: float | None, digits: int = 3) -> str:
     return MISSING if _absent(value) else f"{float(value or 0):.{digits}f}".replace("-", MINUS)
 

@@ -25,6 +25,9 @@ from emotion.runs import RunFolder
 # Enough for the three digits that a report shows; `emotion compare` draws more.
 RESAMPLES, RESAMPLES_MANY = 2000, 1000
 
+TABLE_FORMATS = {".md": tables.markdown, ".tex": tables.latex}
+"""What writes a table alone, by the suffix of the file."""
+
 
 def write_report(
     runs: Sequence[RunFolder],
@@ -85,7 +88,7 @@ def write_tables(runs: Sequence[RunFolder], path: Path, *, test: bool = False) -
     Raises:
         EmotionError: another suffix, nothing to report on, or the file can't be written.
     """
-    written = {".md": tables.markdown, ".tex": tables.latex}.get(path.suffix)
+    written = TABLE_FORMATS.get(path.suffix)
     if written is None:
         raise EmotionError(f"expected a file that ends in .md or .tex, found {path.name!r}.")
     text = "\n".join(written(table) for table in make_page(runs, test=test).tables())
@@ -125,7 +128,7 @@ def _single(subject: Subject, images: ImageLookup | None, commands: Sequence[str
     if shown is not None:
         made += [
             judged.confusion(shown),
-            judged.classes(shown),
+            judged.classes(shown, data_card.natural_counts(subject, shown.table.classes)),
             judged.roc(shown),
             judged.confidence(shown, subject.parts.get("val") if shown.table.meta.part == "test" else None),
             judged.gallery(shown, subject.run, album, images),

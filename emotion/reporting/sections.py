@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import yaml
 
+from emotion.evaluation.comparison import is_share
 from emotion.reporting import numbers, svg
 from emotion.reporting.album import png_address
 from emotion.reporting.data_card import without_leaks
@@ -259,7 +260,7 @@ _SCORE_LINES = (
 
 def _tile(shown: Evidence, name: str) -> Tile:
     found = shown.intervals[name]
-    share = name not in ("log_loss", "auroc_macro")
+    share = is_share(name)
     note = "lower is better" if name in LOWER_IS_BETTER else ""
     if name == "accuracy":
         note = f"chance {numbers.percent(1 / len(shown.table.classes))}"

@@ -7,8 +7,9 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
-from emotion.errors import EmotionError
-from emotion.evaluation.comparison import compare
+from emotion.errors import DataError, EmotionError
+from emotion.evaluation.comparison import aligned, compare, compare_folds, is_share
+from emotion.evaluation.predictions import Part
 from emotion.reporting import numbers
 from emotion.reporting.contenders import Contender
 from emotion.reporting.evidence import Evidence
@@ -23,7 +24,7 @@ class Standing:
     """What the paired tests say.
 
     Attributes:
-        alike: the contenders that were judged by the same images as the first one, best first.
+        alike: the most contenders that were judged by the same images, best first.
         letters: contender name → the letters of its groups; those that share one can't be told apart.
         sentence: the same in plain words; empty where there is nothing to compare.
         pairs: the tests themselves.
@@ -39,23 +40,12 @@ class Standing:
 
 def standing(found: Sequence[Contender]) -> Standing:
     """The standing of contenders that are ordered by their score."""
-    scored = [contender for contender in found if contender.validation is not None]
-    if not scored:
-        return Standing()
-    first = _evidence(scored[0])
-    alike = tuple(contender for contender in scored if same_images(first, _evidence(contender)))
-    others = [contender.name for contender in scored if contender not in alike]
-    notes = []
-    if others:
-        notes.append(
-            f"Not compared with {scored[0].name}, because they were judged by other images, labels or classes: "
-            f"{', '.join(others)}."
-        )
+    alike, notes = judged_alike(found)
     if len(alike) < 2:
-        return Standing(alike, notes=tuple(notes))
+        return Standing(alike, notes=notes)
     try:
         comparison = compare(
-            [_evidence(contender).table for contender in alike],
+            [evidence_of(contender).table for contender in alike],
             names=[contender.name for contender in alike],
             resamples=RESAMPLES,
         )
@@ -63,17 +53,73 @@ def standing(found: Sequence[Contender]) -> Standing:
         return Standing(alike, notes=(*notes, f"No paired test could be made. {error}"))
     letters = dict(comparison.ranking.select("run", "letters").iter_rows())
     pairs = _pairs(comparison.pairs, alike[0].name, len(alike))
-    return Standing(alike, letters, comparison.sentence, pairs, tuple(notes))
+    return Standing(alike, letters, comparison.sentence, pairs, notes)
 
 
-def same_images(one: Evidence, two: Evidence) -> bool:
-    """Whether two tables are of the same images with the same labels and classes."""
-    if one.table.classes != two.table.classes or len(one.table) != len(two.table):
-        return False
+def judged_alike(
+    found: Sequence[Contender], part: Part = "val"
+) -> tuple[tuple[Contender, ...], tuple[str, ...]]:
+    """The most contenders that were judged by the same images, in their order, and why the others weren't.
+
+    Of equally many, those around the first one. Contenders without predictions are in neither.
+    """
+    sets: list[list[Contender]] = []
+    for contender in found:
+        if contender.evidence(part) is not None:
+            home = next((one for one in sets if not _apart(one[0], contender, part)), None)
+            if home is None:
+                sets.append([contender])
+            else:
+                home.append(contender)
+    if not sets:
+        return (), ()
+    alike = max(sets, key=len)
+    others = [contender for one in sets if one is not alike for contender in one]
+    notes = [
+        f"Not compared, because judged by other images, labels or classes: {contender.name}. "
+        f"{_apart(alike[0], contender, part)}"
+        for contender in others
+    ]
+    return tuple(alike), tuple(notes)
+
+
+def _apart(one: Contender, two: Contender, part: Part) -> str:
+    """Why two contenders can't be compared; empty where they can."""
     first, second = (
-        table.frame.select("id", "label", "group").sort("id") for table in (one.table, two.table)
+        evidence_of(contender, part).table.with_meta(run=contender.name) for contender in (one, two)
     )
-    return first.equals(second)
+    try:
+        aligned([first, second])
+    except DataError as error:
+        return str(error)
+    return ""
+
+
+def fold_tests(alike: Sequence[Contender], metric: str = "accuracy") -> Table | None:
+    """The first of the contenders in folds against each other one, over folds; None where there aren't two."""
+    folded = [contender for contender in alike if contender.folded and contender.validation is not None]
+    share = is_share(metric)
+    rows = []
+    for other in folded[1:]:
+        try:
+            found = compare_folds(evidence_of(folded[0]).table, evidence_of(other).table, metric)
+        except EmotionError:  # not in the same folds: the table of all folds shows it
+            continue
+        between = numbers.gap_interval(found.low, found.high, share)
+        rows.append(
+            (
+                Cell(f"{folded[0].name} − {other.name}"),
+                Cell(numbers.gap(found.value, share), found.value, between),
+                Cell(numbers.p_value(found.p_value), found.p_value),
+            )
+        )
+    columns = (
+        Column("Pair", number=False),
+        Column("Difference, points" if share else "Difference"),
+        Column("p", "Two-sided, of this pair alone"),
+    )
+    caption = "Differences over folds: Nadeau and Bengio’s corrected t-test, which allows for shared training images."
+    return Table(caption, columns, tuple(rows)) if rows else None
 
 
 def _pairs(pairs: pl.DataFrame, best: str, count: int) -> Table:
@@ -106,6 +152,8 @@ def _pairs(pairs: pl.DataFrame, best: str, count: int) -> Table:
     return Table(caption, columns, rows)
 
 
-def _evidence(contender: Contender) -> Evidence:
-    assert contender.validation is not None
-    return contender.validation
+def evidence_of(contender: Contender, part: Part = "val") -> Evidence:
+    """The evidence of a contender that is known to have some."""
+    found = contender.evidence(part)
+    assert found is not None
+    return found
