@@ -531,7 +531,7 @@ def _sentence(
         ends = " to ".join(_gap(pair[end], metric, unit=False) for end in ("low", "high"))
         shown = (
             f"{metric} {_said(values[0], metric)} against {_said(values[1], metric)}, a difference of "
-            f"{_gap(pair['difference'], metric)} ({1 - level:.0%} interval {ends}; {pair['test']}, "
+            f"{_gap(pair['difference'], metric)} ({100 * (1 - level):g} % interval {ends}; {pair['test']}, "
             f"p {_probability(pair['p_value'])})"
         )
         if differs:
@@ -561,8 +561,8 @@ def _said(value: float, metric: str) -> str:
 
 def _gap(value: float, metric: str, *, unit: bool = True) -> str:
     if not is_share(metric):
-        return f"{value:.3f}"
-    return f"{100 * value:.1f}" + (" points" if unit else "")
+        return f"{value:.3f}".replace("-", "−")
+    return f"{100 * value:.1f}".replace("-", "−") + (" points" if unit else "")
 
 
 def _probability(value: float) -> str:

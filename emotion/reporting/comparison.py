@@ -108,11 +108,12 @@ def _ranking(found: Sequence[Contender], place: Standing, test: bool) -> Section
     folded = any(contender.folded for contender in found)
     columns = [
         Column("Configuration", number=False),
-        *([Column("Folds")] if folded else []),
-        Column("Images"),
-        Column("Interval", "Accuracy with its 95 % interval", number=False, plain=False),
-        *(Column(METRIC_NAMES[name], METRIC_HINTS[name]) for name in HEADLINE),
+        Column(METRIC_NAMES["accuracy"], METRIC_HINTS["accuracy"]),
         Column("Group", "Configurations that share a letter can’t be told apart", number=False),
+        Column("Interval", "Accuracy with its 95 % interval", number=False, plain=False),
+        *(Column(METRIC_NAMES[name], METRIC_HINTS[name]) for name in HEADLINE[1:]),
+        Column("Images"),
+        *([Column("Folds")] if folded else []),
         *([Column("Test accuracy", "Asked for; not what the table is ordered by")] if test else []),
     ]
     rows = []
@@ -121,32 +122,30 @@ def _ranking(found: Sequence[Contender], place: Standing, test: bool) -> Section
         cells = [
             Cell(contender.name, contender.name, link=f"run-{index}" if evidence else "", strong=index == 0)
         ]
-        if folded:
-            cells.append(Cell(str(len(contender.subjects)) if contender.folded else numbers.MISSING))
         if evidence is None:
             cells += [Cell(numbers.MISSING) for _ in range(len(columns) - len(cells))]
         else:
             accuracy = evidence.intervals["accuracy"]
-            cells.append(Cell(numbers.count(len(evidence.table)), float(len(evidence.table))))
-            cells.append(
-                Cell(
-                    "",
-                    accuracy.value,
-                    picture=svg.whisker(accuracy.value, accuracy.low, accuracy.high, domain),
-                )
-            )
-            cells += headline_cells(evidence)
+            first, *others = headline_cells(evidence)
             letters = place.letters.get(contender.name, "")
-            cells.append(Cell(letters or numbers.MISSING, letters or None))
+            whisker = svg.whisker(accuracy.value, accuracy.low, accuracy.high, domain)
+            cells += [
+                first,
+                Cell(letters or numbers.MISSING, letters or None),
+                Cell("", accuracy.value, picture=whisker),
+                *others,
+                Cell(numbers.count(len(evidence.table)), float(len(evidence.table))),
+            ]
+            if folded:
+                cells.append(Cell(str(len(contender.subjects)) if contender.folded else numbers.MISSING))
             if test:
                 cells.append(_test_cell(contender))
         rows.append(tuple(cells))
-    order = 3 + folded
     table = Table(
         "Scores on validation images, with 95 % intervals; the folds of a configuration are pooled, each image once.",
         tuple(columns),
         tuple(rows),
-        sorted_by=(order, "descending"),
+        sorted_by=(1, "descending"),
     )
     notes: list[Block] = [
         Note(f"{contender.name}: {sections.NO_PREDICTIONS}")

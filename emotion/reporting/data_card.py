@@ -43,15 +43,14 @@ def data(subject: Subject, name: str = "data", scored: bool = True) -> Section:
             ),
             Table("Images of each class in each part.", columns, rows, sortable=False),
         )
-        blocks.append(Beside((chart, Facts(_data_facts(subject, counts)))))
+        blocks.append(Beside((chart, Facts(_data_facts(subject, counts, scored)))))
     else:
         blocks += [
             Note("The split of this run (splits.json) can’t be read."),
-            Facts(_data_facts(subject, counts)),
+            Facts(_data_facts(subject, counts, scored)),
         ]
     blocks += [Note(str(text)) for text in (splits.get("data") or {}).get("notes") or ()]
-    if scored:
-        blocks += _leak_blocks(subject)
+    blocks += _leak_blocks(subject, scored)
     title = "Data" if name == "data" else f"Data: {subject.data}"
     return Section(name, title, "What was learnt from, and what it was judged by.", tuple(blocks))
 
@@ -76,14 +75,18 @@ def _split_counts(splits: Mapping[str, Any]) -> dict[str, dict[str, int]]:
     return {part: dict(values) for part, values in counts.items() if isinstance(values, Mapping) and values}
 
 
-def _data_facts(subject: Subject, counts: Mapping[str, Mapping[str, int]]) -> tuple[tuple[str, str], ...]:
+def _data_facts(
+    subject: Subject, counts: Mapping[str, Mapping[str, int]], scored: bool
+) -> tuple[tuple[str, str], ...]:
     splits = subject.splits
     known = splits.get("data") or {}
     strategy = {
         "official": "as published",
         "given": "as the files give it",
         "holdout": "hold-out made here",
-        "kfold": f"fold {splits.get('fold')} of {splits.get('folds')}, counted from 0",
+        "kfold": f"fold {splits.get('fold')} of {splits.get('folds')}, counted from 0"
+        if scored
+        else f"{splits.get('folds')} folds; these counts are of fold {splits.get('fold')}",
     }.get(str(splits.get("strategy")), str(splits.get("strategy") or numbers.MISSING))
     facts = [("Data set", subject.data)]
     if known.get("size_px"):
@@ -122,17 +125,24 @@ def _leaked_ids(subject: Subject) -> list[str]:
     return sorted({str(name) for leak in leaks if leak["parts"] == ["train", "val"] for name in leak["ids"]})
 
 
-def _leak_blocks(subject: Subject) -> list[Block]:
-    leaked = _leaked_ids(subject)
-    clean = without_leaks(subject)
-    if clean is None or subject.shown is None:
+def _leak_blocks(subject: Subject, scored: bool) -> list[Block]:
+    leaked, shown = _leaked_ids(subject), subject.shown
+    if not leaked or shown is None:
         return []
-    before, after = subject.shown.values["accuracy"], clean.values["accuracy"]
-    count, part = len(subject.shown.table), PART_NAMES[subject.shown.table.meta.part]
+    count, part = len(shown.table), PART_NAMES[shown.table.meta.part]
+    found = (
+        f"{len(leaked):,} of {count:,} {part} images ({numbers.percent(len(leaked) / count)}) share their pixels, a "
+        "person or a source with what the network learnt from."
+    )
+    clean = without_leaks(subject)
+    if not scored:
+        return [Note(f"{found} The report of a single run says what that is worth.")]
+    if clean is None:
+        return [Note(f"{found} Nothing is left without them.")]
+    before, after = shown.values["accuracy"], clean.values["accuracy"]
     return [
         Note(
-            f"{len(leaked):,} of {count:,} {part} images ({numbers.percent(len(leaked) / count)}) share their pixels, "
-            f"a person or a source with what the network learnt from. Without them accuracy is "
-            f"{numbers.percent(after)} instead of {numbers.percent(before)} ({numbers.points(after - before)} points)."
+            f"{found} Without them accuracy is {numbers.percent(after)} instead of {numbers.percent(before)} "
+            f"({numbers.points(after - before)} points)."
         )
     ]

@@ -57,7 +57,7 @@ def worst_confusions(shown: Evidence, count: int = 8) -> Table:
     for cell in np.argsort(-shares, axis=None, kind="stable")[:count]:
         label, answer = divmod(int(cell), len(names))
         share, number = float(shares[label, answer]), int(counts[label, answer])
-        if number:
+        if share:
             rows.append(
                 (
                     Cell(f"{names[label]} → {names[answer]}"),

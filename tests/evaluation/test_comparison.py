@@ -279,7 +279,7 @@ def test_two_runs_get_one_plain_sentence() -> None:
     found = compare([worse, better], resamples=500)
     difference = found.pairs.row(0, named=True)
     assert found.sentence.startswith("run0-2.4 is better than run1-1.2 on these 1,500 images: accuracy ")
-    assert f"a difference of {100 * difference['difference']:.1f} points (95% interval" in found.sentence
+    assert f"a difference of {100 * difference['difference']:.1f} points (95 % interval" in found.sentence
     assert "McNemar, exact, p < 0.001" in found.sentence
     same = compare(related(1500, [2.4, 2.4], seed=7), resamples=500)
     assert "can't be told apart on these 1,500 images" in same.sentence

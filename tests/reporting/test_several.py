@@ -28,6 +28,13 @@ def notes_of(page: Node) -> str:
     return " ".join(note.text for note in page.find("p", class_="note"))
 
 
+def ranking(page: Node) -> dict[str, dict[str, str]]:
+    """Configuration → heading → what the ranked table says."""
+    table = table_with(page, "Scores on validation images")
+    headings = [heading.text for heading in table.one("thead").find("th")]
+    return {row[0]: dict(zip(headings, row, strict=True)) for row in cells(table)}
+
+
 def pooled(sweep: list[RunFolder], model: str) -> predictions.Predictions:
     runs = [run for run in sweep if model in run.name]
     return pool([predictions.read(run.predictions("val")) for run in runs], run=model)
@@ -39,22 +46,25 @@ def accuracy(run: RunFolder, part: str = "val") -> float:
 
 
 def test_ranking_is_computed_from_the_pooled_folds(sweep: list[RunFolder], sweep_page: Node) -> None:
-    rows = cells(table_with(sweep_page, "Scores on validation images"))
-    assert [row[0] for row in rows] == ["resnet18", "minivgg"]
-    for row in rows:
-        table = pooled(sweep, row[0])
+    rows = ranking(sweep_page)
+    assert list(rows) == ["resnet18", "minivgg"]
+    for name, row in rows.items():
+        table = pooled(sweep, name)
         guess = table.probabilities.argmax(axis=1)
-        assert row[1] == "4"
-        assert number(row[2]) == 600
-        assert number(row[4]) == pytest.approx(sk.accuracy_score(table.labels, guess), abs=6e-4)
-        assert number(row[5]) == pytest.approx(sk.balanced_accuracy_score(table.labels, guess), abs=6e-4)
-        assert number(row[6]) == pytest.approx(sk.f1_score(table.labels, guess, average="macro"), abs=6e-4)
+        assert row["Folds"] == "4"
+        assert number(row["Images"]) == 600
+        for heading, expected in (
+            ("Accuracy", sk.accuracy_score(table.labels, guess)),
+            ("Balanced accuracy", sk.balanced_accuracy_score(table.labels, guess)),
+            ("Macro F1", sk.f1_score(table.labels, guess, average="macro")),
+        ):
+            assert number(row[heading]) == pytest.approx(expected, abs=6e-4), heading
 
 
 def test_letters_and_sentence_are_those_of_the_paired_tests(sweep: list[RunFolder], sweep_page: Node) -> None:
     found = compare([pooled(sweep, name) for name in ("resnet18", "minivgg")], names=["resnet18", "minivgg"])
-    rows = cells(table_with(sweep_page, "Scores on validation images"))
-    assert {row[0]: row[10] for row in rows} == dict(found.ranking.select("run", "letters").iter_rows())
+    letters = {name: row["Group"] for name, row in ranking(sweep_page).items()}
+    assert letters == dict(found.ranking.select("run", "letters").iter_rows())
     assert found.sentence.split(":")[0] in sweep_page.one("p", class_="finding").text
     pair = cells(table_with(sweep_page, "Pairs on the same images"))[0]
     assert pair[0] == "resnet18 − minivgg"
@@ -106,9 +116,9 @@ def test_hard_images_are_those_that_all_get_wrong(sweep: list[RunFolder], sweep_
 def test_test_scores_only_on_request(sweep: list[RunFolder], sweep_html: str) -> None:
     assert "Test accuracy" not in sweep_html
     page = rendered(sweep, test=True)
-    row = next(row for row in cells(table_with(page, "Scores on validation images")) if row[0] == "minivgg")
+    row = ranking(page)["minivgg"]
     values = [accuracy(run, "test") for run in sweep if "minivgg" in run.name]
-    assert number(row[-1]) == pytest.approx(np.mean(values), abs=6e-4)
+    assert number(row["Test accuracy"]) == pytest.approx(np.mean(values), abs=6e-4)
     folds = next(row for row in cells(table_with(page, "Test accuracy of each fold")) if row[0] == "minivgg")
     assert [number(text) for text in folds[1:5]] == pytest.approx(values, abs=6e-4)
 
@@ -124,13 +134,14 @@ def test_ranked_by_validation_even_when_test_disagrees(tmp_path: Path) -> None:
                          config={"model.name": "one"})  # fmt: skip
     two = fakes.make_run(tmp_path, classes=("a", "b", "c"), tables={"val": table(40), "test": table(59)},
                          config={"model.name": "two"})  # fmt: skip
-    rows = cells(table_with(rendered([two, one], test=True), "Scores on validation images"))
-    assert [row[0] for row in rows] == ["one", "two"]
+    assert list(ranking(rendered([two, one], test=True))) == ["one", "two"]
 
 
 def test_leaked_test_images_tell_no_test_score(tmp_path: Path) -> None:
     runs = [fakes.make_run(tmp_path, count=80, leaks=9, config={"model.name": name}) for name in ("a", "b")]
-    assert "Without them accuracy is" not in notes_of(rendered(runs))
+    notes = notes_of(rendered(runs))
+    assert "9 of 80 test images (11.2 %) share their pixels" in notes
+    assert "Without them accuracy is" not in notes
 
 
 def test_missing_folds_are_named_and_other_images_not_compared(sweep: list[RunFolder]) -> None:
@@ -146,11 +157,7 @@ def test_other_label_sets_stay_in_the_table(sweep: list[RunFolder], tmp_path: Pa
     )
     page = rendered([*sweep, other])
     assert "eight" in notes_of(page)
-    assert {row[0] for row in cells(table_with(page, "Scores on validation images"))} == {
-        "eight",
-        "resnet18",
-        "minivgg",
-    }
+    assert set(ranking(page)) == {"eight", "resnet18", "minivgg"}
     recall = {row[0]: row for row in cells(table_with(page, "Recall of each class"))}
     assert recall["minivgg"][-1] == "—"
     assert recall["eight"][-1] != "—"
@@ -169,10 +176,10 @@ def test_broken_runs_are_named_and_the_rest_is_compared(sweep: list[RunFolder], 
     shutil.rmtree(tmp_path / "bare")
     (tmp_path / "bare").mkdir()
     page = rendered([*sweep, *(RunFolder(tmp_path / name) for name in ("gone", "cut", "bare"))])
-    rows = {row[0]: row for row in cells(table_with(page, "Scores on validation images"))}
+    rows = ranking(page)
     assert list(rows)[:2] == ["resnet18", "minivgg"]
     for name in ("gone", "cut", "bare"):
-        assert rows[name][4] == "—"
+        assert rows[name]["Accuracy"] == "—"
         assert f"{name}: " in notes_of(page)
     assert "val.parquet" in notes_of(page)
     assert "better than minivgg" in page.one("p", class_="finding").text
