@@ -4,7 +4,6 @@ from pathlib import Path
 
 from emotion.commands.named import runs_in
 from emotion.reporting.report import TABLE_FORMATS, write_report, write_tables
-from emotion.training.pictures import PicturesOfRuns
 
 
 def report(paths: list[Path], out: Path | None, test: bool) -> None:
@@ -14,4 +13,6 @@ def report(paths: list[Path], out: Path | None, test: bool) -> None:
     if target.suffix in TABLE_FORMATS:
         print(write_tables(runs, target, test=test))
     else:
+        from emotion.training.pictures import PicturesOfRuns
+
         print(write_report(runs, target, PicturesOfRuns(), test=test))

@@ -159,16 +159,13 @@ class Subject:
         parts: tuple[Part, ...] = ("val", "test")
         found: dict[str, Evidence] = {}
         for part in parts:
-            if not self.run.has(part):
-                continue
-            table = self._read(
-                f"its {PART_NAMES[part]} predictions",
-                partial(predictions.read, self.run.predictions(part)),
-                None,
-            )
+            table = self._read(f"its {PART_NAMES[part]} predictions", partial(self._table, part), None)
             if table is not None:
                 found[part] = Evidence(table, self.resamples)
         return found
+
+    def _table(self, part: Part) -> Predictions | None:
+        return predictions.read(self.run.predictions(part)) if self.run.has(part) else None
 
     @property
     def shown(self) -> Evidence | None:
@@ -207,6 +204,8 @@ class Subject:
             self.problems.append(f"{self.run.name}: {what} can't be shown. {error}")
         except (pl.exceptions.PolarsError, UnicodeDecodeError) as error:
             self.problems.append(f"{self.run.name}: {what} can't be shown; the file is not whole ({error}).")
+        except OSError as error:
+            self.problems.append(f"{self.run.name}: {what} can't be shown; {error.strerror or error}.")
         return otherwise
 
 

@@ -9,11 +9,12 @@ from emotion.evaluation.intervals import (
     accelerations,
     bootstrap,
     estimate,
+    estimate_trust,
     resample,
     units_of,
     wilson,
 )
-from emotion.evaluation.metrics import Evaluator, compute, metric_names
+from emotion.evaluation.metrics import Evaluator, compute, confusion_matrix, metric_names, trust
 from emotion.evaluation.predictions import Predictions
 from tests.evaluation.tables import CLASSES, answers, simulated, softmax, table
 
@@ -351,6 +352,94 @@ def test_intervals_hold_the_truth_in_93_to_97_of_100_sets() -> None:
         else:
             low, high = 0.93, 0.97
         assert low <= share <= high, (name, share)
+
+
+@pytest.mark.slow
+def test_the_precision_of_sets_of_any_mix_is_in_93_to_97_of_100_wilson_intervals() -> None:
+    shares, count = np.array([1, 1, 1, 2, 2, 2, 3]) / 12, 900
+    names = [f"precision/{name}" for name in CLASSES]
+    large = compute(*fixed_mix((shares * 600_000).astype(int).tolist(), 1), CLASSES)
+    held = dict.fromkeys(names, 0)
+    for seed in range(1000):
+        rng = np.random.default_rng(5000 + seed)
+        labels = rng.choice(K, size=count, p=shares)
+        for name, interval in estimate(table(labels, answers(labels, rng)), names).items():
+            held[name] += interval.low <= large[name] <= interval.high
+    assert all(930 <= times <= 970 for times in held.values()), held
+
+
+NATURE = [1, 2, 4, 30, 40, 10, 5]
+
+
+def trust_of(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    return trust(confusion_matrix(labels, probabilities.argmax(axis=1), K), NATURE)
+
+
+def test_the_interval_of_trust_is_that_of_a_naive_bootstrap() -> None:
+    found = simulated(300, seed=13)
+    (weights,) = resample(units_of(found.labels, found.groups), 200, 7)
+    drawn = []
+    for column in weights.astype(int).T:
+        rows = np.repeat(np.arange(300), column)
+        drawn.append(trust_of(found.labels[rows], found.probabilities[rows]))
+    intervals = estimate_trust(found, NATURE, resamples=200, seed=7)
+    assert list(intervals) == list(CLASSES)
+    ends = np.quantile(drawn, [0.005, 0.2, 0.8, 0.995], axis=0)
+    for k, (interval, value) in enumerate(
+        zip(intervals.values(), trust_of(found.labels, found.probabilities), strict=True)
+    ):
+        assert interval.value == pytest.approx(value)
+        assert (
+            ends[0, k] <= interval.low < ends[1, k] < ends[2, k] < interval.high <= ends[3, k]
+        )  # BCa moves them
+
+
+def test_trust_at_the_own_shares_is_the_precision() -> None:
+    found = simulated(400, seed=14)
+    intervals = estimate_trust(found, np.bincount(found.labels), resamples=300)
+    values = compute(found.labels, found.probabilities, CLASSES)
+    for name, interval in intervals.items():
+        assert interval.value == pytest.approx(values[f"precision/{name}"])
+
+
+def test_trust_that_nothing_is_known_about() -> None:
+    labels, probabilities = fixed_mix([40, 40, 0, 9, 40, 40, 40], seed=15)
+    probabilities[:, 0] = 0
+    probabilities /= probabilities.sum(axis=1, keepdims=True)
+    intervals = estimate_trust(table(labels, probabilities), NATURE, resamples=100)
+    for name in ("anger", "fear"):  # never predicted; no image
+        assert math.isnan(intervals[name].value)
+        assert not intervals[name].reliable
+    assert "happiness has 9 images (under 10)" in intervals["happiness"].note
+    assert intervals["surprise"].reliable
+    with pytest.raises(DataError, match="prior of 7 shares"):
+        estimate_trust(table(labels, probabilities), [0.5, 0.5])
+    with pytest.raises(DataError, match="at least two independent images"):
+        estimate_trust(simulated(1), NATURE)
+
+
+def trust_coverage(sets: int, resamples: int) -> np.ndarray:
+    supports = [50, 60, 80, 100, 100, 150, 300]
+    truth = np.mean([trust_of(*fixed_mix([400 * n for n in supports], seed)) for seed in (1, 2, 3)], axis=0)
+    held = np.zeros(K)
+    for seed in range(sets):
+        found = table(*fixed_mix(supports, 1000 + seed))
+        intervals = estimate_trust(found, NATURE, resamples=resamples, seed=seed).values()
+        held += [
+            interval.low <= true <= interval.high for interval, true in zip(intervals, truth, strict=True)
+        ]
+    return held / sets
+
+
+def test_intervals_of_trust_hold_the_truth() -> None:
+    found = trust_coverage(200, 300)
+    assert ((found >= 0.91) & (found <= 0.99)).all(), found
+
+
+@pytest.mark.slow
+def test_intervals_of_trust_hold_the_truth_in_93_to_97_of_100_sets() -> None:
+    found = trust_coverage(1000, 1000)
+    assert ((found >= 0.93) & (found <= 0.97)).all(), found
 
 
 def test_ten_thousand_resamples_of_fer2013_give_every_interval() -> None:

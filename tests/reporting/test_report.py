@@ -67,6 +67,20 @@ def test_class_table_is_that_of_scikit_learn(page: Node, run: RunFolder) -> None
         assert number(row[6]) == pytest.approx(area, abs=6e-4)
 
 
+def test_trust_follows_from_bayes_theorem_and_the_shares_of_all_data(page: Node, run: RunFolder) -> None:
+    table = predictions.read(run.predictions("test"))
+    rates = sk.confusion_matrix(
+        table.labels, table.probabilities.argmax(axis=1), labels=range(7), normalize="true"
+    )
+    parts = run.splits["counts"].values()
+    natural = np.array([sum(part[name] for part in parts) for name in fakes.FER2013])
+    expected = [rates[k, k] * natural[k] / (rates[:, k] @ natural) for k in range(7)]
+    sheet = table_with(page, "Each class of the test part")
+    column = [heading.text for heading in sheet.one("thead").find("th")].index("Trust")
+    assert [number(row[column]) for row in cells(sheet)] == pytest.approx(expected, abs=6e-4)
+    assert all(list(row.find("td"))[column - 1].one("small") for row in sheet.one("tbody").find("tr"))
+
+
 def test_confusion_matrix_shows_counts_and_shares(page: Node, run: RunFolder) -> None:
     table = predictions.read(run.predictions("test"))
     expected = sk.confusion_matrix(table.labels, table.probabilities.argmax(axis=1), labels=range(7))
@@ -81,6 +95,15 @@ def test_confusion_matrix_shows_counts_and_shares(page: Node, run: RunFolder) ->
         "shares",
     }
     assert len({choice.attributes["name"] for choice in matrix.find("input", type="radio")}) == 1
+
+
+def test_right_answers_are_no_confusions(tmp_path: Path) -> None:
+    labels = np.arange(60) % 3
+    answers = np.where(np.arange(60) == 0, 1, labels)
+    run = fakes.make_run(tmp_path, classes=("anger", "fear", "joy"), parts=("test",),
+                         tables={"test": (labels, 0.7 * np.eye(3)[answers] + 0.1)})  # fmt: skip
+    page = parse(render(make_page([run], faces)))
+    assert [row[0] for row in cells(table_with(page, "The largest confusions"))] == ["anger → fear"]
 
 
 def test_leaks_are_told_with_the_score_without_them(page: Node, run: RunFolder) -> None:
