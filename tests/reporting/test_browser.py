@@ -1,20 +1,16 @@
 """The page in a real browser: no complaint, no request, and tables that sort."""
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from emotion.runs import RunFolder
+from tests.reporting.chromium import BROWSER, QUIET, Tab
 from tests.reporting.page_tree import Node, cells, parse, table_with
 
-BROWSER = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="Chromium is not installed")
-
-QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-         "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage")  # fmt: skip
 
 
 def opened(html: str, folder: Path, actions: str = "") -> tuple[Node, list[str]]:
@@ -112,3 +108,40 @@ def test_two_other_runs_can_be_subtracted(sweep_html: str, sweep: list[RunFolder
 
     assert [[-value for value in row] for row in values(after)] == values(before)
     assert after.one("output").text.startswith("minivgg minus resnet18: accuracy −")
+
+
+@pytest.fixture(scope="module")
+def sweep_file(sweep_html: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("page") / "page.html"
+    path.write_text(sweep_html, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+@pytest.mark.parametrize("width_px", [1280, 375])
+def test_it_fits_every_width_and_asks_for_nothing(sweep_file: Path, width_px: int, dark: bool) -> None:
+    with Tab(sweep_file, width_px=width_px, dark=dark) as tab:
+        tab.value("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+        assert tab.value("document.documentElement.scrollWidth") <= width_px
+        red = tab.value("+getComputedStyle(document.body).backgroundColor.match(/\\d+/)[0]")
+        assert (red < 40) == dark
+        shown = "document.querySelector('#ranking td').getBoundingClientRect()"
+        assert tab.value(f"{shown}.right") <= width_px  # the accuracy is to be seen without scrolling
+        assert {address.partition(":")[0] for address in tab.requests} <= {"file", "data"}
+        assert [address for address in tab.requests if address.startswith("file")] == [sweep_file.as_uri()]
+        assert tab.complaints == []
+
+
+@pytest.mark.parametrize(("key", "code", "text"), [("Enter", 13, "\r"), (" ", 32, " ")])
+def test_tables_sort_by_the_keyboard(sweep_file: Path, key: str, code: int, text: str) -> None:
+    with Tab(sweep_file) as tab:
+        table = "document.querySelector('#ranking table')"
+        names = f"[...{table}.tBodies[0].rows].map((row) => row.cells[0].textContent.trim())"
+        assert tab.value(names) == ["resnet18", "minivgg"]
+        tab.value(f"{table}.tHead.rows[0].cells[0].querySelector('button').focus()")
+        tab.press("Tab", 9)  # on to the next heading: accuracy, by which it is sorted
+        assert tab.value("document.activeElement.textContent") == "Accuracy"
+        tab.press(key, code, text)
+        assert tab.value(names) == ["minivgg", "resnet18"]
+        assert tab.value("document.getElementById('status').textContent") == "Sorted by Accuracy, ascending"
+        assert tab.complaints == []
