@@ -76,7 +76,8 @@ def worst_confusions(shown: Evidence, count: int = 8) -> Table:
 
 
 def classes(shown: Evidence, shares: Sequence[float] | None = None) -> Section:
-    """
+    """How well each class is found, and how far an answer can be relied on.
+
     Args:
         shares: (K,) how often each class occurs in nature, or counts of a natural sample; adds the trust in an answer.
     """
