@@ -12,7 +12,7 @@ import polars as pl
 from emotion.reporting import data_card, judged, numbers, sections, svg
 from emotion.reporting.album import Album, ImageLookup
 from emotion.reporting.contenders import Contender, contenders, differing
-from emotion.reporting.estimates import headline_cells, said
+from emotion.reporting.estimates import headline_cells, said, stars
 from emotion.reporting.evidence import HEADLINE, METRIC_HINTS, METRIC_NAMES, Evidence, Subject
 from emotion.reporting.page import (
     Beside,
@@ -146,6 +146,12 @@ def _ranking(found: Sequence[Contender], place: Standing, test: bool) -> Section
         tuple(columns),
         tuple(rows),
         sorted_by=(1, "descending"),
+        notes=stars(
+            interval
+            for c in scored
+            if c.validation is not None
+            for interval in c.validation.headline.values()
+        ),
     )
     notes: list[Block] = [
         Note(f"{contender.name}: {sections.NO_PREDICTIONS}")

@@ -185,6 +185,18 @@ def test_broken_runs_are_named_and_the_rest_is_compared(sweep: list[RunFolder], 
     assert "better than minivgg" in page.one("p", class_="finding").text
 
 
+def test_stars_of_the_ranking_are_explained(tmp_path: Path) -> None:
+    labels = np.array([0] * 40 + [1] * 40 + [2] * 4)
+    runs = []
+    for seed in range(2):
+        scores = 0.4 * np.eye(3)[labels] + 0.6 * np.random.default_rng(seed).dirichlet(np.ones(3), 84)
+        runs.append(fakes.make_run(tmp_path, classes=("a", "b", "c"), parts=("val",), seed=seed,
+                                   tables={"val": (labels, scores)}))  # fmt: skip
+    sheet = next(rendered(runs).one("section", id="ranking").find("div", class_="sheet"))
+    assert any(small.text.endswith("*") for small in sheet.find("small"))
+    assert "* interval not reliable: c has 4 images (under 10)" in sheet.text
+
+
 def test_no_run_has_predictions(tmp_path: Path) -> None:
     runs = [fakes.make_run(tmp_path, parts=(), config={"model.name": name}) for name in ("a", "b")]
     page = rendered(runs)
