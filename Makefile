@@ -13,7 +13,7 @@ else
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint clean
+.PHONY: help install demo test lint bench clean
 
 help:  ## This list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-9s %s\n", $$1, $$2}'
@@ -42,6 +42,9 @@ test: $(READY)  ## All fast tests: no data, no weights, no network
 lint: $(READY)  ## ruff and mypy
 	$(RUN) -m ruff check .
 	$(RUN) -m mypy
+
+bench: $(READY)  ## Measure emotion beside what people use, for hours: experiments/benchmarks/README.md
+	$(RUN) -m experiments.benchmarks $(BENCH)
 
 clean:  ## Remove the environment and caches; runs stay
 	rm -rf $(VENV) .emotion-ready build *.egg-info .pytest_cache .mypy_cache .ruff_cache

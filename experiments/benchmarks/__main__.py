@@ -1,0 +1,98 @@
+"""Measure emotion beside what people use: `python -m experiments.benchmarks`, or `make bench`."""
+
+import argparse
+import os
+import shlex
+import signal
+import sys
+import tempfile
+from pathlib import Path
+
+from emotion.data.dataset import default_cache_dir
+from emotion.errors import EmotionError
+from emotion.training import environment
+from emotion.training.folder import now
+
+from . import epoch, growth, memory, pipelines, report, startup, steps, sweep
+from .bench import Bench, has_gpu
+
+RESULTS = Path(__file__).resolve().parent / "results"
+FAMILIES = {
+    module.__name__.rpartition(".")[2]: module
+    for module in (pipelines, steps, epoch, startup, sweep, memory, growth)
+}
+QUICK_RESULTS = Path("build") / "benchmarks"  # nobody takes these for results
+
+
+def main() -> None:
+    """Measure the chosen families and write what came of it."""
+    arguments = _parser().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # candidates are ended and folders removed
+    out = arguments.out or (QUICK_RESULTS if arguments.quick else RESULTS)
+    root = os.environ.get("EMOTION_DATA")
+    scratch = default_cache_dir() / "benchmarks"
+    scratch.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(prefix="work-", dir=scratch) as work:
+            bench = Bench(
+                work=Path(work),
+                rounds=1 if arguments.quick else arguments.rounds,
+                quick=arguments.quick,
+                epochs=arguments.epochs,
+                seeds=arguments.seeds,
+                data=Path(root) if root else None,
+                keras=arguments.keras,
+            )
+            for name in arguments.only or FAMILIES:
+                about = str(FAMILIES[name].__doc__)
+                print(about, flush=True)
+                circumstances = _circumstances(arguments)
+                comparisons = FAMILIES[name].measure(bench)
+                found = report.family(comparisons, about, circumstances)
+                paths = report.write({name: found}, out)  # after each: an hour's work isn't lost at its end
+            print("\n".join(map(str, paths)))
+    except EmotionError as error:
+        sys.exit(f"Error: {error}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m experiments.benchmarks", description=__doc__)
+    parser.add_argument(
+        "--only", nargs="+", choices=FAMILIES, metavar="FAMILY", help=f"of {', '.join(FAMILIES)}"
+    )
+    parser.add_argument("--quick", action="store_true", help="the smallest work that goes through everything")
+    parser.add_argument("--rounds", type=_positive, default=5, help="of each comparison (default: 5)")
+    parser.add_argument("--epochs", type=_positive, help="of the family epoch, for accuracies")
+    parser.add_argument("--seeds", type=_positive, default=1, help="of the family epoch (default: 1)")
+    parser.add_argument(
+        "--keras", default=sys.executable, metavar="PYTHON", help="the Python that has TensorFlow"
+    )
+    parser.add_argument("--out", type=Path, help=f"default: {RESULTS.relative_to(RESULTS.parents[2])}")
+    return parser
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"expected at least 1, found {number}")
+    return number
+
+
+def _circumstances(arguments: argparse.Namespace) -> dict[str, object]:
+    """Machine, versions and command, without paths."""
+    described = environment.describe(environment.cores(), "", "cuda:0" if has_gpu() else "cpu")
+    typed = [
+        f"--{key}={value}" for key in ("rounds", "epochs", "seeds") if (value := getattr(arguments, key))
+    ]
+    only = ["--only", *arguments.only] if arguments.only else []
+    return {
+        "made": now(),
+        "command": shlex.join(["python", "-m", "experiments.benchmarks", *typed, *only]),
+        "quick": arguments.quick,
+        "load_before": round(os.getloadavg()[0], 2),
+        **{key: described[key] for key in ("hardware", "platform", "versions", "commit", "dirty")},
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,96 @@
+"""What all families share: the settings of a measurement, the candidates' names and the recipe that all follow."""
+
+import itertools
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from emotion.training.queue import slots
+
+from .processes import Task
+from .side_by_side import Candidate, Row, side_by_side
+
+OURS, OURS_FP32 = "emotion", "emotion, fp32"
+BARE, RESIDENT = "our tricks in a bare loop", "the same, batch on the device"
+PLAIN, KERAS, KERAS_GENERATOR = "plain PyTorch", "Keras, tf.data", "Keras, ImageDataGenerator"
+NO_GPU = "not measured: no GPU here"
+AUGMENTATION = "rotation ±10°, shift 10 %, shear ±5°, zoom ±10 %, flip, brightness and contrast ±20 %"
+TRAIN_SHARE = 0.78  # of drawn faces, at least, with the fractions of `drawn` and whole persons
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What the families are measured with.
+
+    Args:
+        work: a folder for logs and runs, removed afterwards.
+        rounds: of each comparison.
+        quick: the smallest work that still goes through everything; its numbers mean nothing.
+        epochs: of the epoch family, for accuracies; None: as many as rounds, at most three.
+        seeds: of the epoch family.
+        data: the folder of real data sets, with fer2013/ in it.
+        keras: the Python that has TensorFlow.
+        say: called with a line at a time.
+    """
+
+    work: Path
+    rounds: int = 5
+    quick: bool = False
+    epochs: int | None = None
+    seeds: int = 1
+    data: Path | None = None
+    keras: str = sys.executable
+    say: Callable[[str], None] = print
+    _numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def task(self, name: str, function: str, **arguments: Any) -> Task:
+        """A candidate in a process of its own and a folder of its own.
+
+        Args:
+            function: "module:function" of this package.
+        """
+        python = self.keras if function.startswith("keras") else sys.executable
+        log = self.work / f"{next(self._numbers):03d}" / "log.txt"
+        return Task(name, f"{__package__}.{function}", arguments, log, python)
+
+    def measure(
+        self, candidates: Sequence[Candidate], rounds: int | None = None, warmups: int | None = None
+    ) -> list[Row]:
+        """The candidates side by side, with one round of warming up unless told otherwise."""
+        rounds = self.rounds if rounds is None else min(rounds, self.rounds)
+        warmups = warmups if warmups is not None else 0 if self.quick else 1
+        return side_by_side(candidates, rounds, warmups, lambda line: self.say(f"  {line}"))
+
+
+def drawn(count: int, size: int) -> list[str]:
+    """Overrides: so many drawn faces, with 10 % of them to validate and 10 % to test."""
+    return [
+        "data=drawn",
+        f"data.count={count}",
+        f"data.size_px={size}",
+        "val_fraction=0.1",
+        "test_fraction=0.1",
+    ]
+
+
+def recipe(network: str, batch: int, device: str = "cpu") -> list[str]:
+    """Overrides: Adam at a constant rate with the policy `basic`, as the peers train."""
+    return [
+        f"model={network}",
+        f"data.batch_size={batch}",
+        "augment=basic",
+        "optimizer=adam",
+        "optimizer.lr=0.001",
+        f"machine.devices={device}",
+    ]
+
+
+def run(*overrides: str) -> list[str]:
+    """Overrides of a run that leaves nothing where the user works: the folder is the process's own."""
+    return [*overrides, "machine.runs_dir=runs", "force=true"]
+
+
+def has_gpu() -> bool:
+    return slots() != [{}]

@@ -1,0 +1,224 @@
+"""The bench's own arithmetic and manners; that it runs at all. No test looks at a stopwatch."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from experiments.benchmarks import report
+from experiments.benchmarks.processes import Task, cpu_s, memory_mib
+from experiments.benchmarks.side_by_side import (
+    Comparison,
+    Measured,
+    NotMeasuredError,
+    Row,
+    Unmeasured,
+    side_by_side,
+)
+
+ROOT = Path(__file__).parents[1]
+CIRCUMSTANCES = {
+    "made": "2026-01-01",
+    "command": "make bench",
+    "quick": False,
+    "load_before": 0.1,
+    "hardware": {"cpu": "one", "cores": 2, "memory_gib": 1, "gpu": None},
+    "versions": {"torch": "2"},
+    "commit": "0123456789",
+    "dirty": False,
+}
+
+
+class Fake:
+    """Says when it is measured, and takes ever longer, as a machine that warms up."""
+
+    def __init__(self, name: str, cost: float, said: list[str], fails_in: int = -1) -> None:
+        self.name, self.cost, self.said, self.fails_in = name, cost, said, fails_in
+        self.closed = False
+
+    def measure(self) -> Measured:
+        self.said.append(self.name)
+        if self.said.count(self.name) == self.fails_in:
+            raise NotMeasuredError("it broke")
+        drift = 1 + (len(self.said) - 1) // 2  # the same for both candidates of a round
+        return {"value": self.cost * drift, "precision": "fp32", "ms": self.cost}
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def compared(rows: list[Row], **more: object) -> Comparison:
+    return Comparison("steps", "the same", "s", "lower", rows, ours=("ours",), **more)  # type: ignore[arg-type]
+
+
+def test_candidates_take_turns_and_every_round_begins_with_another() -> None:
+    said: list[str] = []
+    fakes = [Fake(name, 1.0, said) for name in "abc"]
+    rows = side_by_side(fakes, rounds=3, warmups=1)
+    assert [said[i : i + 3] for i in range(0, 12, 3)] == [list("cab"), list("abc"), list("bca"), list("cab")]
+    assert [len(row.rounds) for row in rows] == [3, 3, 3]
+    assert all(fake.closed for fake in fakes)
+
+
+def test_a_ratio_is_taken_within_a_round_so_that_drift_cancels() -> None:
+    said: list[str] = []
+    comparison = compared(side_by_side([Fake("ours", 1.0, said), Fake("peer", 3.0, said)], 5, 0))
+    peer = comparison.row("peer")
+    assert peer.spread is not None
+    assert peer.spread.high == 5 * peer.spread.low  # the drift
+    ratio = comparison.advantage("ours", peer)
+    assert ratio is not None
+    assert (ratio.median, ratio.low, ratio.high) == (3.0, 3.0, 3.0)
+    assert comparison.advantage("ours", comparison.row("ours")) is None
+
+
+def test_more_of_a_rate_is_better() -> None:
+    rows = [Row("ours", [{"value": 30.0}]), Row("peer", [{"value": 10.0}])]
+    comparison = Comparison("", "", "images/s", "higher", rows, ours=("ours",))
+    ratio = comparison.advantage("ours", rows[1])
+    assert ratio is not None
+    assert ratio.median == 3.0
+
+
+def test_a_candidate_that_fails_late_has_no_numbers_but_a_reason() -> None:
+    said: list[str] = []
+    fakes = [Fake("ours", 1.0, said), Fake("peer", 2.0, said, fails_in=3), Unmeasured("gpu", "no GPU")]
+    rows = side_by_side(fakes, rounds=4, warmups=0)
+    assert [row.missing for row in rows] == [None, "it broke", "no GPU"]
+    assert [len(row.rounds) for row in rows] == [4, 0, 0]
+    assert compared(rows).advantage("ours", rows[1]) is None
+
+
+def test_the_report_says_ratios_goals_and_what_is_missing(tmp_path: Path) -> None:
+    rows = [
+        Row("ours", [{"value": 2.0, "ms": 1.0}, {"value": 3.0, "ms": 2.0}]),
+        Row("peer", [{"value": 4.0}, {"value": 9.0}]),
+        Row("keras", missing="tensorflow is not installed"),
+    ]
+    comparison = compared(rows, goals={"peer": (3.0,)}, limits={"ours": 2.5})
+    report.write({"steps": report.family([comparison], "about", CIRCUMSTANCES)}, tmp_path)
+    report.write({"other": report.family([compared(rows)], "about", CIRCUMSTANCES)}, tmp_path)
+    text = (tmp_path / report.MARKDOWN).read_text()
+    assert "| peer | 6.50 (4.00–9.00) | 2.50 (2.00–3.00) | ours ≥ 3.00×: missed |" in text
+    assert "| ours | 2.50 (2.00–3.00) |  | ≤ 2.50: met | 1.50 |" in text
+    assert "| keras | tensorflow is not installed |" in text
+    families = json.loads((tmp_path / report.JSON).read_text())["families"]
+    assert list(families) == ["steps", "other"]  # what wasn't measured again is kept
+    assert [r["value"] for r in families["steps"]["comparisons"][0]["rows"][1]["rounds"]] == [4.0, 9.0]
+    assert (tmp_path / report.FIGURE).read_bytes().startswith(b"\x89PNG")
+
+
+WORK = """
+import os, time
+
+def count(turns, start):
+    while True:
+        turns.wait()
+        start += 1
+        turns.report(start, threads=os.environ.get("OMP_NUM_THREADS", "unset"), stopped=os.getpid())
+
+def spin(turns):
+    turns.wait()
+    turns.report(1.0)
+    while True:
+        pass
+
+def peer(turns):
+    import surely_not_installed
+
+def dies(turns):
+    raise RuntimeError("out of luck")
+"""
+
+
+@pytest.fixture
+def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    (tmp_path / "bench_work.py").write_text(WORK)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    return tmp_path / "log.txt"
+
+
+def test_a_process_keeps_its_state_between_turns_and_has_the_defaults_of_people(work: Path) -> None:
+    (row,) = side_by_side([Task("count", "bench_work:count", {"start": 4}, work)], rounds=2, warmups=1)
+    assert row.values == [6.0, 7.0]
+    assert row.facts()["threads"] == "unset"
+    process = row.rounds[0]["stopped"]
+    assert not Path(f"/proc/{process}").exists() or not cpu_s(process)
+
+
+def state(process: int) -> str:
+    return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0]
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps_rollup").exists(), reason="needs Linux' /proc")
+def test_a_process_stands_still_while_it_is_not_measured(work: Path) -> None:
+    task = Task("spin", "bench_work:spin", {}, work)
+    try:
+        task.measure()
+        assert task._process is not None
+        group = task._process.pid
+        deadline = time.monotonic() + 20  # the signal arrives when the scheduler comes to it
+        while state(group) != "T" and time.monotonic() < deadline:
+            time.sleep(0.01)
+        used = cpu_s(group)
+        time.sleep(0.1)
+        assert (state(group), cpu_s(group)) == ("T", used)
+        assert memory_mib(group)
+    finally:
+        task.close()
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [("peer", "surely_not_installed is not installed"), ("dies", "failed: RuntimeError: out of luck")],
+)
+def test_a_missing_peer_and_a_crash_are_rows(work: Path, function: str, reason: str) -> None:
+    (row,) = side_by_side([Task("x", f"bench_work:{function}", {}, work)], rounds=1, warmups=0)
+    assert row.missing == reason
+
+
+def bench(tmp_path: Path, *arguments: str) -> dict[str, dict[str, object]]:
+    """The families of a quick run, by what was written."""
+    command = [
+        sys.executable,
+        "-m",
+        "experiments.benchmarks",
+        "--quick",
+        "--out",
+        str(tmp_path / "out"),
+        *arguments,
+    ]
+    environment = {**os.environ, "EMOTION_CACHE": str(tmp_path / "cache")}
+    environment.pop("EMOTION_DATA", None)
+    subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True)
+    found: dict[str, dict[str, object]] = json.loads((tmp_path / "out" / report.JSON).read_text())["families"]
+    return found
+
+
+def missing(families: dict[str, dict[str, object]]) -> dict[str, str]:
+    return {
+        row["name"]: row["missing"]
+        for family in families.values()
+        for comparison in family["comparisons"]  # type: ignore[attr-defined]
+        for row in comparison["rows"]
+        if row["missing"]
+    }
+
+
+def test_a_quick_family_runs_and_writes_what_it_found(tmp_path: Path) -> None:
+    families = bench(tmp_path, "--only", "growth")
+    assert not missing(families)
+    assert not list((tmp_path / "cache" / "benchmarks").glob("work-*"))
+
+
+@pytest.mark.slow
+def test_every_family_runs(tmp_path: Path) -> None:
+    families = bench(tmp_path)
+    assert list(families) == ["pipelines", "steps", "epoch", "startup", "sweep", "memory", "growth"]
+    for name, reason in missing(families).items():
+        assert "no GPU" in reason or (name.startswith("Keras") and "not installed" in reason), (name, reason)
