@@ -23,6 +23,7 @@ from .side_by_side import Measured, NotMeasuredError
 
 HERE = Path(__file__).resolve()
 ROOT = HERE.parents[len(__spec__.parent.split("."))] if __spec__ and __spec__.parent else HERE.parents[2]
+PER_CORE = "images per core second"
 TIMEOUT_S = 3 * 3600.0
 _POLL_S = 0.02
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_WAIT_POLICY")
@@ -154,7 +155,7 @@ class Task:
         assert self._process is not None
         after = cpu_s(self._process.pid)
         if before is not None and after is not None and "images" in found and after > before:
-            found["images per core second"] = found["images"] / (after - before)
+            found[PER_CORE] = found["images"] / (after - before)
         found.pop("images", None)
 
 
