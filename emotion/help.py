@@ -30,11 +30,8 @@ def text() -> str:
     for group in schema.GROUPS:
         files = choices(group)
         if group == "model":
-            parts.append(
-                _section(
-                    group, schema.ModelConfig, f"model = {', '.join(files)}, or any name that timm knows"
-                )
-            )
+            listed = f"model = {', '.join(files)}, or any name that timm knows"
+            parts.append(_section(group, schema.ModelConfig, textwrap.fill(listed, _WIDTH)))
         elif entries(group):
             names = [*files, *(name for name in entries(group) if name not in files)]
             parts.append(_choices(group, names))

@@ -28,16 +28,17 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 class PathKey:
     """Marks a key whose value is a path: quoted before Hydra sees it, expanded, and never part of the identity.
 
-    `stands_for` says what stands in the identity instead: "data" (the fingerprint of the prepared data) or
-    "content" (a digest of the file).
+    `stands_for` says what stands in the identity instead: "data" (the fingerprint of the prepared data), "content"
+    (a digest of the file) or "run" (the identity of the finished run in that folder).
     """
 
-    def __init__(self, stands_for: Literal["data", "content", "nothing"]) -> None:
+    def __init__(self, stands_for: Literal["data", "content", "run", "nothing"]) -> None:
         self.stands_for = stands_for
 
 
 DataPath = Annotated[Path | None, PathKey("data")]
 ContentPath = Annotated[Path | None, PathKey("content")]
+RunPath = Annotated[Path | None, PathKey("run")]
 MachinePath = Annotated[Path, PathKey("nothing")]
 OptionalMachinePath = Annotated[Path | None, PathKey("nothing")]
 
@@ -100,6 +101,27 @@ class ModelConfig(Named):
     name: str = Field("minivgg", description="a network known to timm or registered with it by this project")
     pretrained: bool = Field(False, description="start from timm's published weights")
     weights: ContentPath = Field(None, description="start from this local file (.pt, .pth, .safetensors)")
+    init_from: RunPath = Field(
+        None, description="start from the best weights of this finished run (its folder), of the same network"
+    )
+    freeze: list[str] = Field(
+        default_factory=list,
+        description="layers that aren't trained, by the start of their name as `emotion model` prints it: "
+        "backbone, backbone.layer1 …; their BatchNorm keeps its statistics",
+    )
+    freeze_epochs: PositiveInt | None = Field(
+        None, description="train the frozen layers too after so many epochs; null: never"
+    )
+    l2: NonNegative = Field(0.0, description="adds this · Σw² over the kernels of l2_layers to the loss")
+    l2_layers: list[str] = Field(
+        ["backbone", "head"], min_length=1, description="the layers of l2, named as in freeze"
+    )
+    max_norm: Positive | None = Field(
+        None, description="longest weight vector of a unit in max_norm_layers, after each step; null: any"
+    )
+    max_norm_layers: list[str] = Field(
+        ["backbone", "head"], min_length=1, description="the layers of max_norm, named as in freeze"
+    )
     input_size: Annotated[int, Field(ge=8, le=2048)] | None = Field(
         None,
         description="edge in pixels of what the network sees; null: the larger of the stored size and the "
@@ -124,6 +146,10 @@ class ModelConfig(Named):
 
 
 class HeadConfig(Named):
+    pool: Literal["network", "flatten"] = Field(
+        "network",
+        description="network: the features as the network pools them; flatten: all values of its last maps",
+    )
     init: Literal["default", "zero"] = Field(
         "default", description="zero: the last layer starts at 0, so fine-tuning starts without a random push"
     )
@@ -139,6 +165,10 @@ class MlpHead(HeadConfig):
     hidden: list[PositiveInt] = Field([256], min_length=1, description="units of each hidden layer")
     activation: Literal["relu", "sigmoid", "gelu", "leaky_relu"] = Field(
         "relu", description="after each hidden layer"
+    )
+    batch_norm: bool = Field(False, description="BatchNorm after each hidden layer's activation")
+    hidden_dropout: Annotated[float, Field(ge=0, lt=1)] | None = Field(
+        None, description="dropout between the hidden layers; null: as head.dropout"
     )
 
 
@@ -217,6 +247,9 @@ class Focal(LossConfig):
 class OptimizerConfig(Named):
     lr: Positive = Field(1e-3, description="learning rate")
     head_lr: Positive | None = Field(None, description="learning rate of the head; null: lr")
+    layer_decay: Annotated[float, Field(gt=0, le=1)] = Field(
+        1.0, description="each backbone layer's learning rate is so many times that of the layer above it"
+    )
     weight_decay: NonNegative = Field(0.0, description="not applied to biases and normalisation layers")
 
 
@@ -598,14 +631,32 @@ def validate(plain: dict[str, Any]) -> RunConfig:
             f"fold: expected null or 0 to {checked.folds - 1} (folds={checked.folds}), found {checked.fold}"
         )
     model = sections.get("model")
-    if isinstance(model, ModelConfig) and model.pretrained and model.weights:
-        problems.append(
-            "model.weights: expected nothing beside model.pretrained=true, found a path; choose one of the two"
-        )
+    if isinstance(model, ModelConfig):
+        problems += _model_problems(model)
     if problems:
         count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError("\n  ".join([f"The configuration has {count}:", *problems]))
     return RunConfig.model_validate({**checked.model_dump(), **sections})
+
+
+def _model_problems(model: ModelConfig) -> Iterator[str]:
+    """Keys of the model that don't go together."""
+    sources = ("model.pretrained=true", "model.weights", "model.init_from")
+    given = [
+        name
+        for name, value in zip(sources, (model.pretrained, model.weights, model.init_from), strict=True)
+        if value
+    ]
+    if len(given) > 1:
+        which = "one of the two" if len(given) == 2 else "one"
+        yield (
+            f"{given[-1]}: expected nothing beside {' and '.join(given[:-1])}, found a path; choose {which}"
+        )
+    if model.freeze_epochs is not None and not model.freeze:
+        yield (
+            f"model.freeze_epochs: expected null where nothing is frozen, found {model.freeze_epochs}; "
+            "name the layers in model.freeze"
+        )
 
 
 _DEFAULTS = {

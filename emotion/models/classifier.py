@@ -12,6 +12,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
 from emotion import counter, registry
 from emotion.errors import RunError
 from emotion.models.device import DevicePreprocess
+from emotion.models.layers import clip_norms, kernels, l2_penalty
 from emotion.models.network import Network
 from emotion.models.optimizers import parameter_groups
 from emotion.schema import RunConfig
@@ -29,6 +30,9 @@ class ExpressionClassifier(pl.LightningModule):
         class_counts: training images a class, (K,) int64, for the loss.
         check_every: steps between two looks at whether the loss is still a number. 1 costs nothing on a CPU; on a
             GPU each look makes the host wait.
+
+    Attributes:
+        reused: what of another run's weights it starts from, in words; "" for none.
     """
 
     _loss_sum: Tensor
@@ -51,6 +55,12 @@ class ExpressionClassifier(pl.LightningModule):
         self.loss: nn.Module = registry.builder("loss", config.loss.name)(config.loss, class_counts)
         self.val_metrics = validation_metrics(len(class_counts))
         self.check_every = check_every
+        self.reused = ""
+        model = config.model
+        self._penalised = kernels(network, model.l2_layers, "model.l2_layers") if model.l2 else []
+        self._bounded = (
+            kernels(network, model.max_norm_layers, "model.max_norm_layers") if model.max_norm else []
+        )
         self.register_buffer("_loss_sum", torch.zeros(()), persistent=False)
         self.register_buffer("_correct", torch.zeros(()), persistent=False)
         self.register_buffer("_seen", torch.zeros(()), persistent=False)
@@ -78,8 +88,11 @@ class ExpressionClassifier(pl.LightningModule):
 
     def configure_optimizers(self) -> Any:
         config, trainer = self.config, self.trainer
-        groups = parameter_groups(self.network.backbone, self.network.head, config.optimizer)
+        later = self.network.frozen if config.model.freeze_epochs is not None else []
+        groups = parameter_groups(self.network.backbone, self.network.head, config.optimizer, later)
         optimizer = registry.builder("optimizer", config.optimizer.name)(config.optimizer, groups)
+        if self._bounded:
+            optimizer.register_step_post_hook(lambda *_: self._bound_norms())
         mode = "min" if config.trainer.monitor == "loss" else "max"
         steps = int(trainer.estimated_stepping_batches)
         schedule = registry.builder("schedule", config.schedule.name)(
@@ -96,6 +109,9 @@ class ExpressionClassifier(pl.LightningModule):
         for total in (self._loss_sum, self._correct, self._seen):
             total.zero_()
         self._first_bad.fill_(-1)
+        frozen_epochs = self.config.model.freeze_epochs
+        if frozen_epochs is not None and self.current_epoch >= frozen_epochs and self.network.frozen:
+            self.network.unfreeze()
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Dropout and its like draw from (seed, epoch, batch, rank), whatever was drawn before."""
@@ -114,7 +130,13 @@ class ExpressionClassifier(pl.LightningModule):
             self._first_bad.masked_fill_(bad, batch_idx)
         if (batch_idx + 1) % self.check_every == 0:
             self._stop_on_nan()
+        if self._penalised:  # not in the loss that is shown, which is then comparable with validation's
+            loss = loss + l2_penalty(self._penalised, self.config.model.l2)
         return loss
+
+    def _bound_norms(self) -> None:
+        assert self.config.model.max_norm is not None
+        clip_norms(self._bounded, self.config.model.max_norm)
 
     def on_train_epoch_end(self) -> None:
         self._stop_on_nan()

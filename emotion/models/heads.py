@@ -18,13 +18,15 @@ def linear(config: LinearHead, features: int, classes: int) -> nn.Sequential:
 
 
 def mlp(config: MlpHead, features: int, classes: int) -> nn.Sequential:
-    """Hidden layers, each followed by its activation and dropout, then one linear layer."""
+    """Hidden layers, each followed by its activation, BatchNorm if wanted, and dropout, then one linear layer."""
+    between = config.dropout if config.hidden_dropout is None else config.hidden_dropout
     layers: list[nn.Module] = []
-    for units in config.hidden[:-1]:
-        layers += [nn.Linear(features, units), _ACTIVATIONS[config.activation](), nn.Dropout(config.dropout)]
+    for place, units in enumerate(config.hidden):
+        layers += [nn.Dropout(between)] if place else []
+        layers += [nn.Linear(features, units), _ACTIVATIONS[config.activation]()]
+        layers += [nn.BatchNorm1d(units)] if config.batch_norm else []
         features = units
-    layers += [nn.Linear(features, config.hidden[-1]), _ACTIVATIONS[config.activation]()]
-    return nn.Sequential(*layers, *_last(config, config.hidden[-1], classes))
+    return nn.Sequential(*layers, *_last(config, features, classes))
 
 
 def _last(config: HeadConfig, features: int, classes: int) -> list[nn.Module]:

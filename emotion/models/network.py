@@ -3,6 +3,7 @@
 import os
 import urllib.error
 import urllib.request
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ import timm
 import torch
 from timm.models import adapt_input_conv
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from emotion import registry
 from emotion.errors import ConfigError, RunError
 from emotion.models import networks  # noqa: F401  registers the studies' networks with timm
+from emotion.models.layers import below, parameters_below
 from emotion.schema import HeadConfig, ModelConfig, schema_of
 
 PROBE_S = 2.0
@@ -24,14 +27,52 @@ class Network(nn.Module):
     """A backbone with features (N, F) and a head with logits (N, K). Takes (N, C, S, S) float.
 
     `description` is plain data from which `rebuild` makes the same network with other weights.
+    `frozen` is what `freeze` turned off: those parameters have no gradient, and BatchNorm among them stays in
+    evaluation mode, so that its statistics stay too.
     """
 
     def __init__(self, backbone: nn.Module, head: nn.Module, description: dict[str, Any]) -> None:
         super().__init__()
         self.backbone, self.head, self.description = backbone, head, description
+        self.frozen: list[nn.Parameter] = []
+        self._frozen_norms: list[nn.Module] = []
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.backbone(x))
+        return self.head(self.backbone(x).flatten(1))  # already flat unless the head asks for the maps
+
+    def freeze(self, names: Sequence[str]) -> None:
+        """Stop training the layers whose name begins with one of `names` (`backbone`, `backbone.layer1` …).
+
+        Raises:
+            ConfigError: a name that no layer has, or nothing is left to train.
+        """
+        chosen = parameters_below(self, names, "model.freeze")
+        self.frozen += [parameter for parameter in chosen.values() if parameter.requires_grad]
+        self._frozen_norms += [
+            module
+            for name, module in self.named_modules()
+            if isinstance(module, _BatchNorm) and below(name, names)
+        ]
+        for parameter in self.frozen:
+            parameter.requires_grad_(False)
+        if not any(parameter.requires_grad for parameter in self.parameters()):
+            raise ConfigError(
+                f"model.freeze: expected something left to train, found that {', '.join(names)} is all of it."
+            )
+        self.train(self.training)
+
+    def unfreeze(self) -> None:
+        """Train again what `freeze` turned off."""
+        for parameter in self.frozen:
+            parameter.requires_grad_(True)
+        self.frozen, self._frozen_norms = [], []
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> "Network":
+        super().train(mode)
+        for module in self._frozen_norms:
+            module.eval()
+        return self
 
 
 def published(name: str) -> dict[str, Any]:
@@ -76,13 +117,13 @@ def input_channels(config: ModelConfig) -> int:
 def build(
     model: ModelConfig, head: HeadConfig, classes: int, size_px: int, load_weights: bool = True
 ) -> Network:
-    """A new network with random, published or local weights.
+    """A new network with random, published or local weights, frozen as configured.
 
     Args:
         load_weights: False leaves the weights random, for a checkpoint that is loaded next.
 
     Raises:
-        ConfigError: the network refuses its arguments or the input size.
+        ConfigError: the network refuses its arguments or the input size, or lacks a layer that is to be frozen.
         RunError: the weights can't be had, or don't fit.
     """
     arguments: dict[str, Any] = {**model.args, "in_chans": input_channels(model)}
@@ -104,6 +145,8 @@ def build(
     network = rebuild(description, pretrained=model.pretrained and load_weights)
     if model.weights is not None and load_weights:
         load_local_weights(network.backbone, model.name, model.weights)
+    if model.freeze:
+        network.freeze(model.freeze)
     return network
 
 
@@ -115,15 +158,19 @@ def rebuild(description: dict[str, Any], pretrained: bool = False) -> Network:
     """
     name, size_px, arguments = description["name"], description["size_px"], description["args"]
     _import_plugin(name)
+    head = description["head"]
+    flatten = head.get("pool") == "flatten"  # a head of format 1's first version has no such key
+    if flatten:
+        arguments = {**arguments, "global_pool": ""}
     try:
         backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments)
-        features = _feature_count(backbone, arguments["in_chans"], size_px)
+        features = _feature_count(backbone, arguments["in_chans"], size_px, flatten)
     except (TypeError, RuntimeError, ValueError, AssertionError) as error:
+        others = "head.pool=network, another model.input_size" if flatten else "Another model.input_size"
         raise ConfigError(
             f"expected a network that can be built and takes {size_px}×{size_px} images, found that {name} with "
-            f"{arguments} fails: {error}. Another model.input_size or model.args may help."
+            f"{arguments} fails: {error}. {others} or model.args may help."
         ) from error
-    head = description["head"]
     schema = schema_of("head", head["name"])
     if schema is None:
         raise ConfigError(
@@ -134,13 +181,15 @@ def rebuild(description: dict[str, Any], pretrained: bool = False) -> Network:
 
 
 @torch.no_grad()
-def _feature_count(backbone: nn.Module, channels: int, size_px: int) -> int:
+def _feature_count(backbone: nn.Module, channels: int, size_px: int, flatten: bool = False) -> int:
     """The width of the features, from one image: timm's attributes don't agree on it for every network."""
     training = backbone.training
     features = backbone.eval()(torch.zeros(1, channels, size_px, size_px))
     backbone.train(training)
     if 0 in features.shape or not isinstance(features, Tensor):
         raise ValueError("nothing is left of the image after its strides")
+    if flatten:
+        return features[0].numel()
     if features.ndim != 2:
         raise ValueError(f"its features have the shape {tuple(features.shape)}, not (N, F)")
     return features.shape[1]
@@ -189,10 +238,15 @@ def _cached(repository: str) -> bool:
 def load_local_weights(backbone: nn.Module, name: str, path: Path) -> None:
     """Load a state dict of timm's `name` into its backbone, leaving out the classifier's tensors.
 
+    A backbone that is published under other names says so by `from_published(state) -> state`.
+
     Raises:
         RunError: the file is missing, no state dict, or another network's.
     """
     state = _read_state(path)
+    rename: Any = getattr(backbone, "from_published", None)
+    if rename is not None:
+        state = rename(state)
     config = published(name)
     classifiers = config.get("classifier") or ()
     prefixes = (classifiers,) if isinstance(classifiers, str) else tuple(classifiers)
@@ -206,20 +260,25 @@ def load_local_weights(backbone: nn.Module, name: str, path: Path) -> None:
         for key, t in state.items()
         if not any(key.startswith(f"{p}.") for p in prefixes) or key in ours
     }
-    missing = sorted(ours.keys() - state.keys())
-    foreign = sorted(state.keys() - ours.keys())
-    shapes = [k for k in ours.keys() & state.keys() if ours[k].shape != state[k].shape]
-    if missing or foreign or shapes:
-        wrong = [
-            f"{len(keys)} {what} (such as {keys[0]})"
-            for what, keys in (("missing", missing), ("unknown", foreign), ("of another shape", shapes))
-            if keys
-        ]
+    wrong = misfit(ours, state)
+    if wrong:
         raise RunError(
-            f"expected the weights of {name} in {path}, found tensors {', '.join(wrong)}. "
+            f"expected the weights of {name} in {path}, found tensors {wrong}. "
             "Is model.name the network that the file belongs to?"
         )
     backbone.load_state_dict(state)
+
+
+def misfit(ours: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
+    """In what the tensors of `state` differ from ours by name and shape; "" where they fit."""
+    missing = sorted(ours.keys() - state.keys())
+    foreign = sorted(state.keys() - ours.keys())
+    shapes = sorted(k for k in ours.keys() & state.keys() if ours[k].shape != state[k].shape)
+    return ", ".join(
+        f"{len(keys)} {what} (such as {keys[0]})"
+        for what, keys in (("missing", missing), ("unknown", foreign), ("of another shape", shapes))
+        if keys
+    )
 
 
 def _read_state(path: Path) -> dict[str, Tensor]:

@@ -1,6 +1,7 @@
 """The pieces of a run from its configuration: the device, the split, the batches, the network."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -15,7 +16,7 @@ from emotion.models import network as door
 from emotion.models.classifier import ExpressionClassifier
 from emotion.models.device import DevicePreprocess
 from emotion.schema import RunConfig
-from emotion.training import environment
+from emotion.training import environment, transfer
 
 NAN_CHECK_STEPS_GPU = 50
 
@@ -67,18 +68,24 @@ def make_classifier(
     """The network behind its device preprocessing, with its first weights.
 
     Args:
-        load_weights: False leaves out published or local weights, for a run that goes on from a checkpoint.
+        load_weights: False leaves out all first weights, for a run that goes on from a checkpoint.
 
     Raises:
         ConfigError: the network can't be built as configured.
-        RunError: its weights can't be had.
+        RunError: its weights can't be had, don't fit, or were trained on images that would judge them.
     """
     torch.manual_seed(config.seed)  # the first weights are a function of the seed alone
     store = data.store
     size_px = door.input_size(config.model, store.size_px)
     network = door.build(config.model, config.head, len(store.classes), size_px, load_weights)
     channels = door.input_channels(config.model)
-    mean, std = _statistics(config, data, channels)
+    reused = ""
+    other = transfer.source(config.model.init_from) if config.model.init_from else None
+    if other is not None and load_weights:
+        assert config.model.init_from is not None
+        transfer.refuse_seen_images(config.model.init_from, data.split, store)
+        reused = transfer.start_from(network, store.classes, other)
+    mean, std = _statistics(config, data, channels, other)
     classifier = ExpressionClassifier(
         config,
         network,
@@ -86,6 +93,7 @@ def make_classifier(
         torch.as_tensor(data.class_counts("train")),
         check_every=1 if device.type == "cpu" else NAN_CHECK_STEPS_GPU,
     )
+    classifier.reused = reused
     return classifier.to(device, memory_format=torch.channels_last)
 
 
@@ -97,10 +105,16 @@ def probe_batch(data: ExpressionDataModule, device: torch.device) -> tuple[torch
 
 
 def _statistics(
-    config: RunConfig, data: ExpressionDataModule, channels: int
+    config: RunConfig, data: ExpressionDataModule, channels: int, other: dict[str, Any] | None
 ) -> tuple[list[float], list[float]]:
-    """Mean and deviation of pixel values in [0, 1] for each channel of the network."""
+    """Mean and deviation of pixel values in [0, 1] for each channel of the network.
+
+    Args:
+        other: the checkpoint that the weights come from.
+    """
     chosen = config.preprocess.statistics
+    if chosen == "auto" and other is not None:
+        return other["device"]["mean"], other["device"]["std"]
     if chosen == "auto":
         chosen = "pretrained" if config.model.pretrained or config.model.weights else "training"
     if chosen == "unit":
@@ -124,11 +138,18 @@ def network_line(config: RunConfig, classifier: ExpressionClassifier) -> str:
         weights = "timm's published weights"
     elif model.weights:
         weights = f"weights from {model.weights}"
+    elif model.init_from:
+        weights = f"the best weights of {model.init_from}"
+        weights += f" ({classifier.reused})" if classifier.reused else ""
     else:
         weights = "random weights (model.pretrained=false)"
     count = sum(p.numel() for p in classifier.network.parameters())
+    still = sum(p.numel() for p in classifier.network.frozen)
+    until = "" if model.freeze_epochs is None else f" until epoch {model.freeze_epochs + 1}"
+    frozen = f" ({still:,} of them frozen{until})" if still else ""
     edge = classifier.device_module.size_px
-    return f"{model.name} with {weights}: {count:,} parameters, input {classifier.device_module.channels}×{edge}×{edge}"
+    size = f"{classifier.device_module.channels}×{edge}×{edge}"
+    return f"{model.name} with {weights}: {count:,} parameters{frozen}, input {size}"
 
 
 def data_line(store: Store, split: Split) -> str:

@@ -7,7 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from emotion.errors import ConfigError
+from emotion.errors import ConfigError, RunError
+from emotion.runs import RunFolder
 from emotion.schema import GROUPS, RunConfig, path_key
 
 _NOT_IDENTITY = frozenset({"machine", "logger", "force", "name"})
@@ -22,6 +23,10 @@ def essence(config: RunConfig, fingerprint: str) -> dict[str, Any]:
 
     Args:
         fingerprint: of the prepared store.
+
+    Raises:
+        ConfigError: a file that is named can't be read.
+        RunError: a run that is named isn't there or isn't finished.
     """
     kept: dict[str, Any] = {}
     for key in RunConfig.model_fields:
@@ -48,11 +53,12 @@ def _section(group: str, section: BaseModel) -> dict[str, Any]:
     for key, field in type(section).model_fields.items():
         value = getattr(section, key)
         mark = path_key(field)
-        if (group, key) in _NOT_IDENTITY_KEYS or (mark and mark.stands_for != "content"):
+        if (group, key) in _NOT_IDENTITY_KEYS or (mark and mark.stands_for in ("data", "nothing")):
             continue
         if mark:
             if value is not None:
-                kept[key] = _content_digest(f"{group}.{key}", value)
+                digest_of = _content_digest if mark.stands_for == "content" else _run_identity
+                kept[key] = digest_of(f"{group}.{key}", value)
         elif key == "name" or value != field.get_default(call_default_factory=True):
             kept[key] = plain[key]
     return kept
@@ -66,6 +72,20 @@ def _content_digest(key: str, path: Path) -> str:
         raise ConfigError(
             f"{key}: expected a file that can be read, found {path} ({error.strerror})."
         ) from error
+
+
+def _run_identity(key: str, path: Path) -> str:
+    try:
+        run = RunFolder.open(path)
+        status = run.status
+    except RunError as error:
+        raise RunError(f"{key}: {error}") from error
+    if not run.finished:
+        raise RunError(
+            f"{key}: expected a finished run, found {run.path} in the state {status['state']}: its best weights may "
+            "still change. The command that began it continues it."
+        )
+    return f"run:{status['identity']}"
 
 
 def digest(essence: dict[str, Any]) -> str:

@@ -83,6 +83,7 @@ def prepared(wanted: Sequence[Wanted]) -> list[Job]:
                     config.data, config.preprocess, config.machine.cache_dir, preparing(print), print
                 )
             job = Job(one.overrides, config, stores[key].fingerprint)
+            folder = job.folder  # needs the identity, and so the run that model.init_from names
             split = (
                 key,
                 config.fold,
@@ -91,7 +92,7 @@ def prepared(wanted: Sequence[Wanted]) -> list[Job]:
                 config.test_fraction,
                 config.data.split_seed,
             )
-            if split not in tried and not job.folder.file("splits.json").is_file():
+            if split not in tried and not folder.file("splits.json").is_file():
                 split_store(config, stores[key])
             tried.add(split)
             jobs.append(job)

@@ -1,10 +1,13 @@
 import math
 
 import pytest
+import timm
 import torch
+from timm.optim import param_groups_layer_decay
 from torch import nn
 
 from emotion import registry, schema
+from emotion.errors import ConfigError
 from emotion.models.optimizers import parameter_groups
 
 
@@ -103,3 +106,46 @@ def test_plateau_waits_for_the_metric() -> None:
         schedule.step(value)
         found.append(optimizer.param_groups[0]["lr"])
     assert found == pytest.approx([1, 1, 1, 0.1, 0.1])
+
+
+def test_layer_decay_is_timm_s() -> None:
+    """The rate of each of the backbone's weights, against timm's groups of the whole network with its classifier."""
+    network = timm.create_model("resnet18", num_classes=7)
+    expected = {
+        id(p): 0.1 * group["lr_scale"]
+        for group in param_groups_layer_decay(network, layer_decay=0.5)
+        for p in group["params"]
+    }
+    head = network.fc
+    network.reset_classifier(0)
+    config = schema.AdamW(lr=0.1, layer_decay=0.5)
+    found = {id(p): g["lr"] for g in parameter_groups(network, head, config) for p in g["params"]}
+    assert found == pytest.approx(expected)
+    assert found[id(network.conv1.weight)] < found[id(network.layer4[1].conv2.weight)] == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("name", ["minivgg_tuned", "affect_hybrid", "vgg16_blocks"])
+def test_layer_decay_of_the_studies_networks_falls_towards_the_input(name: str) -> None:
+    with torch.device("meta"):
+        backbone = timm.create_model(name, num_classes=0)
+    groups = parameter_groups(backbone, nn.Linear(4, 2), schema.AdamW(lr=0.1, head_lr=1.0, layer_decay=0.5))
+    rates = {id(p): g["lr"] for g in groups for p in g["params"]}
+    in_order = [rates[id(p)] for p in backbone.parameters()]
+    assert in_order == sorted(in_order)
+    assert in_order[-1] == pytest.approx(0.05)
+    assert groups[-1]["lr"] == 1.0
+
+
+def test_layer_decay_without_known_layers_is_said() -> None:
+    with pytest.raises(ConfigError, match=r"optimizer.layer_decay: .* found Sequential without"):
+        parameter_groups(nn.Sequential(nn.Linear(2, 2)), nn.Linear(2, 2), schema.AdamW(layer_decay=0.5))
+
+
+def test_parameters_that_are_trained_later_are_in_the_groups() -> None:
+    backbone, head = nn.Linear(4, 4), nn.Linear(4, 2)
+    backbone.requires_grad_(False)
+    assert len(parameter_groups(backbone, head, schema.AdamW())) == 2
+    groups = parameter_groups(backbone, head, schema.AdamW(), later=list(backbone.parameters()))
+    assert [id(p) for g in groups for p in g["params"]] == [
+        id(p) for p in (*backbone.parameters(), *head.parameters())
+    ]

@@ -1,0 +1,233 @@
+"""The studies' networks: parameter counts as in the reports, shapes, and that every weight is trained."""
+
+from typing import Any
+
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from emotion.errors import ConfigError
+from emotion.models import network as door
+from emotion.registry import entries
+from emotion.schema import HeadConfig, LinearHead, MlpHead, ModelConfig
+
+DESCRIBED = {"widths": [32, 16], "kernels": [5, 3], "hidden": [128, 32]}
+VGG_HEAD_B = MlpHead(pool="flatten", hidden=[2048, 2048], batch_norm=True, hidden_dropout=0.8)
+FLAT_512 = MlpHead(pool="flatten", hidden=[512, 512])
+HEAD_D = MlpHead(pool="flatten", hidden=[256], dropout=0.5)
+BLOCKS_1_TO_3 = [f"backbone.features.{n}" for n in range(3)]
+BLOCKS_1_TO_4 = [f"backbone.features.{n}" for n in range(4)]
+
+
+def build(name: str, size_px: int, classes: int, head: HeadConfig | None = None, **keys: Any) -> door.Network:
+    return door.build(ModelConfig(name=name, **keys), head or LinearHead(), classes, size_px)
+
+
+def counts(network: nn.Module) -> tuple[int, int, int]:
+    """Weights, BatchNorm's statistics, trainable weights."""
+    return (
+        sum(p.numel() for p in network.parameters()),
+        sum(
+            b.numel() for name, b in network.named_buffers() if name.endswith(("running_mean", "running_var"))
+        ),
+        sum(p.numel() for p in network.parameters() if p.requires_grad),
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "size_px", "classes", "head", "keys", "weights", "stats"),
+    [
+        # study A, weights + stats as published: 2,299,207 and 4,133,859
+        ("mobilenetv2_100", 96, 7, MlpHead(hidden=[32], activation="sigmoid", dropout=0.3), {}, 2_265_095, 34_112),
+        ("efficientnet_b0", 96, 7, MlpHead(hidden=[64, 32], activation="sigmoid"), {}, 4_091_843, 42_016),
+        # study B
+        ("minivgg", 48, 7, None, {}, 3_060_071, 0),
+        ("minivgg_tuned", 48, 7, None, {}, 3_063_271, 3_200),
+        ("vgg16_blocks", 48, 7, VGG_HEAD_B, {"args": {"blocks": 4}}, 21_293_383, 8_192),
+        # by hand: blocks 1-4, 4608·512 + 512, 512·512 + 512, 512·7 + 7
+        ("vgg16_blocks", 48, 7, FLAT_512, {"args": {"blocks": 4}}, 7_635_264 + 2_359_808 + 262_656 + 3_591, 0),
+        ("vgg16_blocks", 48, 7, None, {"args": {"levels": [3, 4, 5]}}, 14_714_688 + 1280 * 7 + 7, 0),
+        # torchvision's 138,357,544 with 7 outputs in place of 1000
+        ("vgg16", 48, 7, None, {}, 138_357_544 - 993 * 4097, 0),
+        # study C, listed and described
+        ("shallow_cnn", 50, 8, None, {}, 2_168_776, 0),
+        ("shallow_cnn", 150, 8, None, {}, 21_829_576, 0),
+        ("shallow_cnn", 50, 8, None, {"args": DESCRIBED}, 214_776, 0),
+        ("shallow_cnn", 150, 8, None, {"args": DESCRIBED}, 2_518_776, 0),
+        # study D
+        ("plain_cnn", 180, 7, None, {}, 1_066_311, 0),
+        ("plain_cnn", 180, 7, None, {"args": {"conv_dropout": 0.2, "hidden": [512]}}, 7_405_127, 0),
+        ("vgg16_blocks", 180, 7, HEAD_D, {}, 17_993_543, 0),
+        # study E
+        ("affect_base", 64, 11, None, {}, 1_144_075, 704),
+        ("affect_base", 128, 11, None, {}, 4_289_803, 704),
+        ("affect_resnet", 64, 11, None, {}, 2_613_227, 1_408),
+        ("affect_resnet", 128, 11, None, {}, 9_691_115, 1_408),
+        ("affect_densenet", 64, 11, None, {}, 6_395_723, 3_328),
+        ("affect_densenet", 128, 11, None, {}, 22_320_971, 3_328),
+        ("affect_hybrid", 64, 11, None, {}, 4_170_987, 4_672),
+        ("affect_hybrid", 128, 11, None, {}, 8_889_579, 4_672),
+        # 128·32 + 32 more, and 16·16·32 instead of 16·16·128 values into 192 units
+        ("affect_hybrid", 128, 11, None, {"args": {"bottleneck": 32}}, 8_889_579 + 4_128 - 256 * 96 * 192, 4_672),
+    ],
+)  # fmt: skip
+def test_counts_are_those_of_the_reports(
+    name: str, size_px: int, classes: int, head: HeadConfig | None, keys: dict, weights: int, stats: int
+) -> None:
+    with torch.device("meta"):
+        network = build(name, size_px, classes, head, **keys)
+        logits = network.eval()(torch.zeros(2, door.input_channels(ModelConfig(name=name)), size_px, size_px))
+    assert counts(network) == (weights, stats, weights)
+    assert logits.shape == (2, classes)
+
+
+@pytest.mark.parametrize(
+    ("name", "size_px", "head", "args", "freeze", "trainable"),
+    [
+        ("vgg16_blocks", 48, VGG_HEAD_B, {"blocks": 4}, BLOCKS_1_TO_3, 19_557_895),
+        ("vgg16_blocks", 180, HEAD_D, {}, ["backbone"], 3_278_855),
+        ("vgg16_blocks", 180, HEAD_D, {}, BLOCKS_1_TO_4, 10_358_279),
+        ("vgg16", 48, None, {}, ["backbone"], 4096 * 7 + 7),  # study B: only the output layer
+    ],
+)
+def test_trainable_counts_of_the_transfer_rows(
+    name: str, size_px: int, head: HeadConfig | None, args: dict, freeze: list[str], trainable: int
+) -> None:
+    with torch.device("meta"):
+        network = build(name, size_px, 7, head, args=args, freeze=freeze)
+    assert counts(network)[2] == trainable
+
+
+@pytest.mark.parametrize(
+    ("name", "size_px", "args"),
+    [
+        ("minivgg", 48, {"act_layer": "leaky_relu"}),
+        ("minivgg_tuned", 48, {}),
+        ("shallow_cnn", 50, {}),
+        ("shallow_cnn", 50, DESCRIBED),
+        ("plain_cnn", 180, {"conv_dropout": 0.2, "dense_dropout": 0.5, "hidden": [512]}),
+        ("affect_base", 64, {}),
+        ("affect_resnet", 64, {}),
+        ("affect_densenet", 64, {"width": 8}),
+        ("affect_hybrid", 64, {"width": 8, "bottleneck": 4}),
+        ("vgg16_blocks", 48, {"blocks": 4, "levels": [2, 4]}),
+    ],
+)
+def test_one_step_reaches_every_weight(name: str, size_px: int, args: dict) -> None:
+    torch.manual_seed(0)
+    network = build(name, size_px, 7, args=args).train()
+    x = torch.rand(4, door.input_channels(ModelConfig(name=name)), size_px, size_px)
+    optimizer = torch.optim.SGD(network.parameters(), lr=0.01)
+    loss = nn.functional.cross_entropy(network(x), torch.arange(4))
+    loss.backward()
+    assert [key for key, p in network.named_parameters() if p.grad is None] == []
+    optimizer.step()
+    assert torch.isfinite(loss)
+    assert torch.isfinite(network.eval()(x)).all()
+
+
+def test_tuned_normalises_after_the_activation() -> None:
+    kinds = [type(module).__name__ for module in build("minivgg_tuned", 48, 7).backbone.features]
+    assert kinds[:8] == [
+        "Conv2d",
+        "ReLU",
+        "BatchNorm2d",
+        "Dropout",
+        "Conv2d",
+        "ReLU",
+        "BatchNorm2d",
+        "MaxPool2d",
+    ]
+    rates = [
+        m.p for m in build("minivgg_tuned", 48, 7).backbone.modules() if isinstance(m, nn.Dropout) and m.p
+    ]
+    assert rates == [0.4, 0.5, 0.6, 0.7, 0.8]
+
+
+def test_leaky_relu_replaces_every_activation() -> None:
+    network = build("minivgg", 48, 7, args={"act_layer": "leaky_relu"})
+    assert not [m for m in network.modules() if isinstance(m, nn.ReLU)]
+    assert len([m for m in network.modules() if isinstance(m, nn.LeakyReLU)]) == 9
+
+
+def test_the_hybrid_s_branches_share_one_convolution() -> None:
+    network = build("affect_hybrid", 64, 11, args={"width": 4}).eval()
+    outputs = []
+    trunk: Any = network.backbone.features
+    trunk.reduce.register_forward_hook(lambda *a: outputs.append(a[2]))
+    seen = []
+    for branch in (trunk.branch5, trunk.branch3):
+        branch.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0]))
+    network(torch.rand(1, 3, 64, 64))
+    assert len(outputs) == 1
+    assert all(one is outputs[0] for one in seen)
+    assert len(seen) == 2
+
+
+def test_the_residual_trunk_is_the_sum_that_the_report_draws() -> None:
+    """Written out once more, from the report's figure."""
+    torch.manual_seed(0)
+    trunk: Any = build("affect_resnet", 32, 11, args={"width": 4}).eval().backbone.features
+    x = torch.rand(2, 3, 32, 32)
+    pool = nn.MaxPool2d(2)
+    first = pool(trunk.block1[0](x)).relu()
+    second = pool(trunk.block2[0](first)).relu()
+    skip = pool(trunk.skip13[1](trunk.skip13[0](first)))
+    torch.testing.assert_close(trunk(x), pool(trunk.block3(second) + skip).relu())
+
+
+def test_vgg16_blocks_is_timm_s_vgg16(tmp_path: Any) -> None:
+    """Also the test of its weights' names: a file of vgg16 gives the maps that vgg16 has there."""
+    torch.manual_seed(0)
+    reference: Any = timm.create_model("vgg16", num_classes=5, mlp_ratio=0.01).eval()
+    save_file(reference.state_dict(), tmp_path / "vgg16.safetensors")
+    ours = build("vgg16_blocks", 64, 7, args={"blocks": 4}, weights=tmp_path / "vgg16.safetensors").eval()
+    x = torch.rand(1, 3, 64, 64)
+    with torch.no_grad():
+        theirs = reference.features[:24](x)
+        torch.testing.assert_close(ours.backbone.forward_features(x), theirs)
+        torch.testing.assert_close(ours.backbone(x), theirs.mean((2, 3)))
+
+
+def test_levels_are_pooled_and_concatenated() -> None:
+    torch.manual_seed(0)
+    several: Any = build("vgg16_blocks", 32, 7, args={"blocks": 3, "levels": [1, 3]}).eval().backbone
+    x = torch.rand(2, 3, 32, 32)
+    first = several.features[0](x)
+    last = several.features[2](several.features[1](first))
+    torch.testing.assert_close(several(x), torch.cat([first.mean((2, 3)), last.mean((2, 3))], 1))
+    flat = build("vgg16_blocks", 32, 7, LinearHead(pool="flatten"), args={"blocks": 3, "levels": [1, 3]})
+    assert flat.head[1].in_features == 64 * 16**2 + 256 * 4**2
+
+
+def test_wrong_levels_are_said() -> None:
+    with pytest.raises(ConfigError, match=r"found blocks=2 and levels=\(1, 3\)"):
+        build("vgg16_blocks", 48, 7, args={"blocks": 2, "levels": [1, 3]})
+
+
+def test_flattened_maps_are_all_values() -> None:
+    network = build("resnet18", 48, 7, LinearHead(pool="flatten"))
+    assert network.head[1].in_features == 512 * 2 * 2
+    x = torch.rand(2, 3, 48, 48)
+    network.eval()
+    expected = network.head(network.backbone.forward_features(x).flatten(1))
+    torch.testing.assert_close(network(x), expected)
+    again = door.rebuild(network.description)
+    again.load_state_dict(network.state_dict())
+
+
+def test_a_network_without_maps_to_flatten_is_said() -> None:
+    with pytest.raises(ConfigError, match=r"global_pool.*head.pool=network"):
+        build("minivgg", 48, 7, LinearHead(pool="flatten"))
+
+
+def test_mlp_head_has_batch_norm_and_two_dropouts() -> None:
+    kinds = [(type(m).__name__, getattr(m, "p", None)) for m in build("vgg16_blocks", 48, 7, VGG_HEAD_B).head]
+    hidden = [("Linear", None), ("ReLU", None), ("BatchNorm1d", None)]
+    assert kinds == [*hidden, ("Dropout", 0.8), *hidden, ("Dropout", 0.0), ("Linear", None)]
+
+
+def test_every_head_knows_flatten() -> None:
+    assert all("pool" in entry.schema.model_fields for entry in entries("head").values())
