@@ -146,6 +146,21 @@ def sweep_list(
 
 
 @app.command()
+def model(
+    name: Annotated[str, typer.Argument(help="A choice of model=, or any name that timm knows.")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="As behind train.py: head=mlp, model.args.blocks=4, model.freeze=[backbone] …"),
+    ] = None,
+    classes: Annotated[int, typer.Option(min=2, help="The number of classes.")] = 7,
+) -> None:
+    """The layers of a network with its head: output shape, weights, what is trained."""
+    from emotion.commands.model import model
+
+    model(name, overrides or [], classes)
+
+
+@app.command()
 def schema(
     out: Annotated[Path | None, typer.Argument(help="Where to write it; default: print it.")] = None,
 ) -> None:
