@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -161,3 +162,35 @@ def test_ctrl_c_leaves_a_run_that_is_continued(tmp_path: Path) -> None:
     run = RunFolder.open(next(p for p in (tmp_path / "runs").iterdir() if p.name != "latest"))
     assert run.status["state"] == "interrupted"
     assert run.checkpoint("last").is_file()
+
+
+def test_model_prints_what_the_reports_print() -> None:
+    said = call("model", "vgg16_blocks", "model.args.blocks=4", "model.input_size=48", "head=mlp", "head.pool=flatten",
+                "head.hidden=[2048,2048]", "head.batch_norm=true",
+                "model.freeze=[backbone.features.0,backbone.features.1,backbone.features.2]")  # fmt: skip
+    assert "vgg16_blocks, input 3×48×48, 7 classes" in said
+    assert re.search(r"backbone\.features\.0\.0 +Conv2d +64×48×48 +1,792 +0\n", said)
+    assert re.search(r"backbone\.features\.3\.6 +MaxPool2d +512×3×3 *\n", said)
+    assert re.search(r"head\.0 +Linear +2048 +9,439,232 +9,439,232\n", said)
+    assert "weights 21,293,383 · weights + stats 21,301,575 · trainable 19,557,895" in said
+
+
+def test_model_takes_classes_and_any_network() -> None:
+    said = call("model", "affect_base", "--classes", 11)
+    assert "weights 1,144,075 · weights + stats 1,144,779 · trainable 1,144,075" in said
+    said = call("model", "vit_tiny_patch16_224", "--classes", 1000)
+    assert (
+        "weights 5,717,416 · weights + stats 5,717,416" in said
+    )  # timm's own count, tokens and positions included
+    assert "PatchEmbed" not in said
+
+
+def test_model_lists_a_layer_that_is_passed_twice_once() -> None:
+    said = call("model", "affect_hybrid", "--classes", 11, "model.input_size=128")
+    assert len(re.findall(r"features\.reduce ", said)) == 1
+    assert "weights 8,889,579 ·" in said
+
+
+def test_model_says_what_is_wrong() -> None:
+    with pytest.raises(EmotionError, match=r"Did you mean backbone.features\?"):
+        call("model", "minivgg", "model.freeze=[features]")

@@ -68,6 +68,14 @@ def test_seed_zero_is_a_seed() -> None:
         ({"optimizer": {"name": "adam", "lr": float("nan")}}, "optimizer.lr"),
         ({"data": 3}, "data: expected keys and values, found 3"),
         ({"model": {"pretrained": True, "weights": "x.pt"}}, "choose one of the two"),
+        (
+            {"model": {"init_from": "run", "weights": "x.pt"}},
+            "model.init_from: expected nothing beside model.weights",
+        ),
+        (
+            {"model": {"freeze_epochs": 2}},
+            "model.freeze_epochs: expected null where nothing is frozen, found 2",
+        ),
     ],
 )
 def test_one_problem_one_line(plain: dict, said: str) -> None:

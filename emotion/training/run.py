@@ -51,6 +51,8 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     # a mid-epoch checkpoint would need it; ours are written at the end of an epoch
     warnings.filterwarnings("ignore", message=".*dataloader is not resumable.*")
+    # frozen BatchNorm is meant to be: https://github.com/Lightning-AI/pytorch-lightning/pull/18951
+    warnings.filterwarnings("ignore", message=".*in eval mode at the start of training.*")
     # few batches an epoch are fine: nothing here logs by Lightning's interval
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
 

@@ -1,7 +1,7 @@
 """Interrupted and continued equals uninterrupted, bit for bit: weights, history and predictions.
 
 With what makes that hard: dropout, BatchNorm, a plateau schedule, a balanced sampler, augmentation, two workers, a
-temporary folder on another file system.
+temporary folder on another file system, layers that are frozen at first, a penalty and a bound of weights.
 """
 
 import os
@@ -23,6 +23,10 @@ OVERRIDES = [
     "data.batch_size=16",
     "model=test_resnet",
     "model.drop_rate=0.3",
+    "model.freeze=[backbone.conv1,backbone.bn1,backbone.layer1,backbone.layer2]",
+    "model.freeze_epochs=1",
+    "model.l2=0.001",
+    "model.max_norm=1",
     "head.dropout=0.2",
     "augment=basic",
     "sampling=balanced",
@@ -42,6 +46,7 @@ RUNNER = """
     import torch
     import emotion
     from emotion.models.classifier import ExpressionClassifier
+    from emotion.models.network import Network
     from emotion.training import checkpoint, pictures
 
     pictures.write_figures = lambda *_: None
@@ -78,6 +83,15 @@ RUNNER = """
                 kill()
             return step(self, batch, batch_idx)
         ExpressionClassifier.training_step = killed
+    elif where == "thawing only in its epoch":
+        thaw = Network.unfreeze
+        Network.unfreeze = lambda self: None if len(sys.argv) > 2 and sys.argv[2] == "continued" else thaw(self)
+        validate = ExpressionClassifier.validation_step
+        def killed(self, batch, batch_idx):
+            if self.current_epoch == 2 and len(sys.argv) > 2 and sys.argv[2] == "kill":
+                kill()
+            return validate(self, batch, batch_idx)
+        ExpressionClassifier.validation_step = killed
     emotion.train(OVERRIDES)
 """
 
@@ -142,3 +156,13 @@ def test_without_reseeding_it_would_differ(tmp_path: Path, cache_dir: Path) -> N
     assert start(broken, cache_dir, "no reseeding", "kill") == -9
     assert start(broken, cache_dir, "no reseeding") == 0
     assert differences(only(whole), only(broken)) != []
+
+
+@pytest.mark.slow
+def test_layers_that_a_continued_run_leaves_frozen_would_differ(
+    undisturbed: RunFolder, tmp_path: Path, cache_dir: Path
+) -> None:
+    """The sabotage: a process that doesn't notice that the frozen epochs lie behind it."""
+    assert start(tmp_path, cache_dir, "thawing only in its epoch", "kill") == -9
+    assert start(tmp_path, cache_dir, "thawing only in its epoch", "continued") == 0
+    assert differences(undisturbed, only(tmp_path)) != []

@@ -1,0 +1,199 @@
+"""Starting from another run's weights, and training in two stages."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+import emotion
+from emotion.errors import RunError
+from emotion.launch import compose
+from emotion.models import network as door
+from emotion.models.classifier import ExpressionClassifier
+from emotion.runs import RunFolder
+from emotion.schema import HeadConfig, LinearHead, MlpHead, ModelConfig
+from emotion.training import checkpoint, transfer
+from emotion.training.identity import digest, essence
+from tests.training.conftest import TINY
+
+Train = Callable[..., RunFolder]
+CLASSES = ("a", "b", "c")
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> RunFolder:
+    """A finished run of another normalisation than its training part's."""
+    here = [f"machine.runs_dir={tmp_path_factory.mktemp('source')}", f"machine.cache_dir={cache_dir}"]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("emotion.training.pictures.write_figures", lambda *_: None)
+        return emotion.train([*TINY, *here, "preprocess.statistics=unit", "trainer.max_epochs=1"])
+
+
+def weights(run: RunFolder) -> dict[str, torch.Tensor]:
+    return checkpoint.load_weights(run.checkpoint("best"))["state_dict"]
+
+
+def tiny(classes: int, head: HeadConfig | None = None, name: str = "test_resnet") -> door.Network:
+    return door.build(ModelConfig(name=name), head or LinearHead(), classes, 32)
+
+
+def saved(network: door.Network, classes: tuple[str, ...]) -> dict:
+    return {"state_dict": network.state_dict(), "classes": list(classes), "network": network.description}
+
+
+def test_a_run_goes_on_from_another_s_weights_and_normalisation(run: Train, source: RunFolder) -> None:
+    frozen = run(
+        f"model.init_from={source.path}",
+        "model.freeze=[backbone]",
+        "trainer.max_epochs=1",
+        "optimizer.lr=1e-9",
+    )
+    first, then = weights(source), weights(frozen)
+    assert all(torch.equal(first[key], then[key]) for key in first if key.startswith("backbone."))
+    torch.testing.assert_close(then["head.1.weight"], first["head.1.weight"], atol=1e-6, rtol=0)
+    assert checkpoint.load_weights(frozen.checkpoint("best"))["device"]["mean"] == [0.0, 0.0, 0.0]
+    assert "(backbone and head)" in frozen.file("log.txt").read_text()
+    assert "of them frozen" in frozen.file("log.txt").read_text()
+    assert torch.load(frozen.checkpoint("best"), weights_only=True)["config"]["model"]["init_from"] is None
+
+
+def test_the_other_run_s_identity_counts_not_its_place(source: RunFolder, tmp_path: Path) -> None:
+    def identity(path: Path) -> str:
+        return digest(essence(compose([f"model.init_from={path}"]), "f" * 32))
+
+    shutil.copytree(source.path, tmp_path / "elsewhere (1)")
+    assert identity(tmp_path / "elsewhere (1)") == identity(source.path)
+    assert identity(source.path) != digest(essence(compose([]), "f" * 32))
+    status = (tmp_path / "elsewhere (1)" / "status.json").read_text()
+    other = status.replace(source.status["identity"], "0" * 64)
+    (tmp_path / "elsewhere (1)" / "status.json").write_text(other)
+    assert identity(tmp_path / "elsewhere (1)") != identity(source.path)
+
+
+def test_an_unfinished_run_is_refused(source: RunFolder, tmp_path: Path, run: Train) -> None:
+    shutil.copytree(source.path, tmp_path / "copy")
+    text = (tmp_path / "copy" / "status.json").read_text()
+    (tmp_path / "copy" / "status.json").write_text(text.replace('"finished",', '"running",', 1))
+    with pytest.raises(
+        RunError, match=r"model.init_from: expected a finished run, found .* in the state running"
+    ):
+        run(f"model.init_from={tmp_path}/copy")
+    with pytest.raises(RunError, match=r"model.init_from: expected a run folder, found nothing"):
+        run(f"model.init_from={tmp_path}/nowhere")
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_run_without_its_weights_is_refused(source: RunFolder, tmp_path: Path, run: Train) -> None:
+    shutil.copytree(source.path, tmp_path / "copy")
+    (tmp_path / "copy" / "checkpoints" / "best.ckpt").unlink()
+    with pytest.raises(RunError, match=r"expected a run with its weights.*force=true"):
+        run(f"model.init_from={tmp_path}/copy")
+
+
+def test_another_network_is_refused(source: RunFolder, run: Train) -> None:
+    with pytest.raises(RunError, match=r"expected a run of resnet10t .*, found test_resnet with"):
+        run(f"model.init_from={source.path}", "model=resnet10t")
+
+
+def test_weights_that_saw_the_judging_images_are_refused(source: RunFolder, run: Train) -> None:
+    """A fold validates on images that the hold-out run trained on. The same images in other parts are fine."""
+    with pytest.raises(RunError, match=r"kept aside the \d+ images .* among its training images \(the first"):
+        run(f"model.init_from={source.path}", "fold=0", "folds=2")
+    with pytest.MonkeyPatch.context() as patched:  # the sabotage: without the check it would train
+        patched.setattr(transfer, "refuse_seen_images", lambda *_: None)
+        assert run(f"model.init_from={source.path}", "fold=0", "folds=2", "trainer.max_epochs=1").finished
+
+
+def test_a_chain_of_runs_remembers_the_first(source: RunFolder, run: Train, tmp_path: Path) -> None:
+    """Between them lies a run on other data, whose own images don't matter."""
+    between = run(f"model.init_from={source.path}", "trainer.max_epochs=1")
+    facts = between.file("splits.json")
+    facts.write_text(facts.read_text().replace('"name": "drawn"', '"name": "other"'))
+    with pytest.raises(RunError, match="among its training images"):
+        run(f"model.init_from={between.path}", "fold=0", "folds=2")
+    shutil.move(source.path, tmp_path / "gone")  # then nothing is known of it
+    try:
+        assert run(f"model.init_from={between.path}", "fold=0", "folds=2", "trainer.max_epochs=1").finished
+    finally:
+        shutil.move(tmp_path / "gone", source.path)
+
+
+@pytest.mark.parametrize("head", [LinearHead(), MlpHead(hidden=[5], batch_norm=True)])
+def test_the_head_s_rows_follow_their_classes(head: HeadConfig) -> None:
+    torch.manual_seed(0)
+    old, new = tiny(3, head).eval(), tiny(4, head).eval()
+    theirs, ours = ("a", "b", "c"), ("x", "c", "y", "a")
+    fresh = new.state_dict()
+    first = {key: tensor.clone() for key, tensor in fresh.items()}
+    assert transfer.start_from(new, ours, saved(old, theirs)) == "backbone, and the head for 2 of 4 classes"
+    x = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(new(x)[:, [3, 1]], old(x)[:, [0, 2]])
+    last = [key for key in first if key.startswith("head.")][-2]
+    assert torch.equal(new.state_dict()[last][[0, 2]], first[last][[0, 2]])  # new classes start as they would
+
+
+def test_the_same_classes_in_another_order_are_not_mixed_up() -> None:
+    torch.manual_seed(0)
+    old, new = tiny(3).eval(), tiny(3).eval()
+    transfer.start_from(new, ("c", "a", "b"), saved(old, CLASSES))
+    x = torch.rand(2, 3, 32, 32)
+    torch.testing.assert_close(new(x), old(x)[:, [2, 0, 1]])
+
+
+@pytest.mark.parametrize(
+    ("head", "classes"), [(MlpHead(hidden=[5]), CLASSES), (LinearHead(), ("x", "y", "z"))]
+)
+def test_a_head_that_does_not_fit_starts_anew(head: HeadConfig, classes: tuple[str, ...]) -> None:
+    new = tiny(3, head)
+    before = {key: tensor.clone() for key, tensor in new.head.state_dict().items()}
+    assert transfer.start_from(new, classes, saved(tiny(3), CLASSES)) == "backbone, with a new head"
+    assert all(torch.equal(tensor, before[key]) for key, tensor in new.head.state_dict().items())
+
+
+def test_two_stages_in_one_run(run: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Frozen in the first two epochs, trained from the third on; the optimizer knows all weights from the start."""
+    seen: list[torch.Tensor] = []
+    start = ExpressionClassifier.on_train_epoch_end
+
+    def note(self: ExpressionClassifier) -> None:
+        seen.append(self.network.state_dict()["backbone.bn1.running_mean"].clone())
+        seen.append(self.network.state_dict()["backbone.layer1.0.conv1.weight"].clone())
+        start(self)
+
+    monkeypatch.setattr(ExpressionClassifier, "on_train_epoch_end", note)
+    done = run("model.freeze=[backbone]", "model.freeze_epochs=2", "trainer.max_epochs=3")
+    means, kernels = seen[::2], seen[1::2]
+    assert torch.equal(means[0], means[1])
+    assert torch.equal(kernels[0], kernels[1])
+    assert not torch.equal(means[1], means[2])
+    assert not torch.equal(kernels[1], kernels[2])
+    assert "frozen until epoch 3" in done.file("log.txt").read_text()
+
+
+def test_max_norm_holds_after_training(run: Train) -> None:
+    bounded = run(
+        "model.max_norm=0.2", "model.max_norm_layers=[head]", "trainer.max_epochs=1", "optimizer.lr=0.05"
+    )
+    free = run("trainer.max_epochs=1", "optimizer.lr=0.05")
+    assert weights(bounded)["head.1.weight"].norm(dim=1).max() <= 0.2 + 1e-6
+    assert weights(free)["head.1.weight"].norm(dim=1).max() > 0.2
+
+
+def test_l2_is_added_to_the_gradient_not_to_the_shown_loss(run: Train) -> None:
+    """One step of plain SGD: with l2, each kernel of the chosen layers moves by −lr · 2 · l2 · w more."""
+    one_step = ("trainer.max_epochs=1", "trainer.limit_train_batches=1", "optimizer=sgd", "optimizer.lr=0.1",
+                "optimizer.momentum=0", "optimizer.nesterov=false")  # fmt: skip
+    plain = run(*one_step)
+    with_l2 = run(*one_step, "model.l2=0.5", "model.l2_layers=[head]")
+    config = compose([*TINY, *one_step])
+    torch.manual_seed(config.seed)
+    first = door.build(config.model, config.head, 7, 48).state_dict()["head.1.weight"]
+    expected = weights(plain)["head.1.weight"] - 0.1 * 2 * 0.5 * first
+    torch.testing.assert_close(weights(with_l2)["head.1.weight"], expected)
+    assert torch.equal(weights(with_l2)["head.1.bias"], weights(plain)["head.1.bias"])
+    assert torch.equal(
+        weights(with_l2)["backbone.layer1.0.conv1.weight"], weights(plain)["backbone.layer1.0.conv1.weight"]
+    )
+    assert with_l2.history()["train/loss"].to_list() == plain.history()["train/loss"].to_list()
