@@ -191,6 +191,27 @@ def test_vgg16_blocks_is_timm_s_vgg16(tmp_path: Any) -> None:
         torch.testing.assert_close(ours.backbone(x), theirs.mean((2, 3)))
 
 
+@pytest.mark.parametrize("channels", [1, 3])
+def test_vgg16_blocks_takes_timm_s_published_weights(tmp_path: Any, channels: int) -> None:
+    """As `model.pretrained=true` loads them, from a file in place of the hub."""
+    torch.manual_seed(0)
+    state = timm.create_model("vgg16", num_classes=1000, mlp_ratio=0.01).state_dict()
+    save_file(state, tmp_path / "vgg16.safetensors")
+    overlay = {"file": str(tmp_path / "vgg16.safetensors")}
+    ours: Any = timm.create_model(
+        "vgg16_blocks",
+        pretrained=True,
+        num_classes=0,
+        blocks=4,
+        in_chans=channels,
+        pretrained_cfg_overlay=overlay,
+    )
+    first = state["features.0.weight"]
+    expected = first if channels == 3 else first.sum(1, keepdim=True)
+    torch.testing.assert_close(ours.features[0][0].weight, expected)
+    assert torch.equal(ours.features[3][4].weight, state["features.21.weight"])
+
+
 def test_levels_are_pooled_and_concatenated() -> None:
     torch.manual_seed(0)
     several: Any = build("vgg16_blocks", 32, 7, args={"blocks": 3, "levels": [1, 3]}).eval().backbone
