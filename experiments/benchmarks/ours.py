@@ -177,7 +177,8 @@ def _assembled(overrides: list[str]) -> tuple[Any, Any, Any, Any]:
 
     torch.set_num_threads(environment.resolve_threads(config.machine.threads))
     device = choose_device(config.machine.devices)
-    data = make_data(config, open_store(config.data, config.preprocess, config.machine.cache_dir))
+    store = open_store(config.data, config.preprocess, config.machine.cache_dir)
+    data = make_data(config, store, device)
     return config, data, make_classifier(config, data, device, load_weights=False), device
 
 
@@ -211,7 +212,7 @@ def grow(turns: Turns, overrides: list[str], folds: list[int], folder: str) -> N
         config = compose([*overrides, f"machine.cache_dir={cache}"])
         import torch  # noqa: F401  what importing takes is measured under start-up
 
-        from emotion.training.assemble import make_data
+        from emotion.training.assemble import choose_device, make_data
 
         turns.wait()
         facts: dict[str, float] = {}
@@ -231,7 +232,7 @@ def grow(turns: Turns, overrides: list[str], folds: list[int], folder: str) -> N
             split_store(of, store)
             facts[f"split in {number} folds s"] = time.perf_counter() - began
         began = time.perf_counter()
-        data = make_data(config, Store.open(path))
+        data = make_data(config, Store.open(path), choose_device(config.machine.devices))
         facts["split s"] = time.perf_counter() - began
         batches = iter(data.train_dataloader())
         next(batches)
