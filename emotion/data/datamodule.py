@@ -19,6 +19,8 @@ from emotion.registry import Named
 
 Batch = dict[str, torch.Tensor]
 
+_TARGET = 7  # keeps the stream that labels are drawn from apart from those of augmentation and order
+
 # In a job of a sweep the default is the fork server, whose workers would import everything again.
 _CONTEXT = "fork" if sys.platform == "linux" else None
 
@@ -26,9 +28,9 @@ _CONTEXT = "fork" if sys.platform == "linux" else None
 class ExpressionDataModule(LightningDataModule):
     """Training batches as `sampling` and `augment` make them, evaluation batches unchanged in store order.
 
-    A batch is a dict of `image` (N, H, W, C) uint8, `label` (N,) int64 and `index` (N,) int64, the row in the
-    store. Training batches are a function of (seed, epoch): worker processes, their number and interruptions
-    don't change them.
+    A batch is a dict of `image` (N, H, W, C) uint8, `label` (N,) int64, `index` (N,) int64, the row in the
+    store, and `target` (N, K) float32 where the data set has soft labels. Training batches are a function of
+    (seed, epoch): worker processes, their number and interruptions don't change them.
 
     Args:
         store: the prepared data.
@@ -69,7 +71,7 @@ class ExpressionDataModule(LightningDataModule):
         self.first_epoch = 0
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        return self._loader(self._training_batches(), self.augment)
+        return self._loader(self._training_batches(), self.augment, self.store.samples_target)
 
     def val_dataloader(self) -> DataLoader[Batch]:
         return self._evaluation("val")
@@ -111,11 +113,14 @@ class ExpressionDataModule(LightningDataModule):
         return self._loader(ConsecutiveBatches(self.split.part(part), self.eval_batch_size), None)
 
     def _loader(
-        self, batches: EpochBatches | ConsecutiveBatches, augment: augmentation.Augmenter | None
+        self,
+        batches: EpochBatches | ConsecutiveBatches,
+        augment: augmentation.Augmenter | None,
+        sample_target: bool = False,
     ) -> DataLoader[Batch]:
         workers = self.workers if augment is not None else 0
         return DataLoader(
-            _Images(self.store, augment, self.seed),
+            _Images(self.store, augment, self.seed, sample_target),
             batch_sampler=batches,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -128,11 +133,14 @@ class ExpressionDataModule(LightningDataModule):
 class _Images(Dataset[Any]):
     """Whole batches from the store."""
 
-    def __init__(self, store: Store, augment: augmentation.Augmenter | None, seed: int) -> None:
+    def __init__(
+        self, store: Store, augment: augmentation.Augmenter | None, seed: int, sample_target: bool
+    ) -> None:
         self.store = store
         self.augment = augment
         self.seed = seed
         self.keys = store.keys if augment is not None else None
+        self.sample_target = sample_target
 
     def __len__(self) -> int:
         return len(self.store)
@@ -141,16 +149,35 @@ class _Images(Dataset[Any]):
         return self.__getitems__([draw])
 
     def __getitems__(self, draws: list[Draw]) -> Batch:
-        rows = np.array([row for row, _, _ in draws], np.int64)
+        rows, draw, epoch = np.ascontiguousarray(np.array(draws, np.int64).T)
         images = self.store.images[rows]
         if self.augment is not None and self.keys is not None:
-            _, draw, epoch = np.array(draws, np.int64).T
             images = self.augment(images, counter.mix(self.seed, epoch, self.keys[rows], draw))
-        return {
+        batch = {
             "image": torch.from_numpy(np.asarray(images)),
             "label": torch.from_numpy(self.store.labels[rows]),
             "index": torch.from_numpy(rows),
         }
+        if self.store.targets is not None:
+            targets = self.store.targets[rows]
+            if self.sample_target:
+                targets = sampled(
+                    targets, counter.mix(_TARGET, self.seed, epoch, self.store.keys[rows], draw)
+                )
+            batch["target"] = torch.from_numpy(targets)
+        return batch
+
+
+def sampled(targets: np.ndarray, streams: np.ndarray) -> np.ndarray:
+    """One class drawn from each distribution, as (N, K) float32 of one-hot rows.
+
+    Args:
+        targets: (N, K), one probability a class.
+        streams: (N,) uint64, as made by `counter.mix`: they decide the class.
+    """
+    reached = np.cumsum(targets, axis=1)
+    drawn = (counter.uniform(streams, 1) * reached[:, -1:] >= reached).sum(axis=1)
+    return np.eye(targets.shape[1], dtype=np.float32)[drawn]
 
 
 def _as_it_is(batch: Any) -> Any:

@@ -27,7 +27,7 @@ import numpy as np
 import polars as pl
 
 from emotion.data.preparation import Box, Preparation
-from emotion.data.table import SampleTable, rejections
+from emotion.data.table import MEASURED, SampleTable, rejections
 from emotion.errors import DataError
 
 FORMAT = 1
@@ -116,9 +116,26 @@ class Store:
     def notes(self) -> tuple[str, ...]:
         return tuple(self.manifest["notes"])
 
+    @cached_property
+    def targets(self) -> np.ndarray | None:
+        """(N, K) float32, one probability a class: the soft labels, None where the data set has none."""
+        if "target" not in pl.read_parquet_schema(self.path / SAMPLES):
+            return None
+        rows: np.ndarray = (
+            pl.read_parquet(self.path / SAMPLES, columns=["target"])["target"].explode().to_numpy()
+        )
+        return rows.reshape(len(self), len(self.classes))
+
+    @property
+    def samples_target(self) -> bool:
+        """Whether training draws one label from `targets` for each image, instead of taking it as it is."""
+        return self.manifest.get("target_use") == "sampled"
+
     @property
     def frame(self) -> pl.DataFrame:
         """One row an image: id, label, split, group, digest (of the prepared pixels, 16 hex digits), key.
+
+        With them target, valence and arousal, where the data set has them.
 
         `key` is a 64-bit integer made from the id, for random choices. Read anew at each access: for half a
         million images it takes 20 ms, and would hold more memory than everything else.
@@ -399,6 +416,7 @@ def _write(
         "classes": list(table.classes),
         "count": samples.height,
         "official": table.official,
+        **({"target_use": table.target_use} if "target" in samples.columns else {}),
         "preparation": preparation.to_dict(),
         "fingerprint": _fingerprint(table.classes, samples, preparation.to_dict(), pixels.hexdigest()),
         "notes": [*table.notes, *_duplicate_notes(samples)],
@@ -454,8 +472,9 @@ def _samples(frame: pl.DataFrame, digests: list[str | None]) -> pl.DataFrame:
     kept = frame.with_columns(digest=pl.Series(digests, dtype=pl.String)).filter(
         pl.col("digest").is_not_null()
     )
+    columns = [*COLUMNS, *(name for name in ("target", *MEASURED) if name in kept.columns)]
     keys = [int.from_bytes(hashlib.blake2b(i.encode(), digest_size=8).digest(), "little") for i in kept["id"]]
-    return kept.with_columns(key=pl.Series(keys, dtype=pl.UInt64)).select(COLUMNS)
+    return kept.with_columns(key=pl.Series(keys, dtype=pl.UInt64)).select(columns)
 
 
 def _fingerprint(
@@ -463,8 +482,10 @@ def _fingerprint(
 ) -> str:
     digest = hashlib.blake2b(digest_size=16)
     digest.update(_canonical([list(classes), preparation["size_px"], preparation["channels"], pixels]))
+    # Only where there are targets: the fingerprints of all other data sets stay what they were.
+    columns = ["id", "label", "split", "group", *(["target"] if "target" in samples.columns else [])]
     for start in range(0, samples.height, 10_000):
-        digest.update(_canonical(samples.select("id", "label", "split", "group").slice(start, 10_000).rows()))
+        digest.update(_canonical(samples.select(columns).slice(start, 10_000).rows()))
     return digest.hexdigest()
 
 

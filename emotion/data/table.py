@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import polars as pl
@@ -12,6 +12,7 @@ from emotion.errors import DataError
 SPLITS = ("train", "val", "test")
 REQUIRED = {"id": pl.String, "label": pl.Int64, "split": pl.String, "group": pl.String}
 OPTIONAL = ("x", "y", "width", "height")
+MEASURED = ("valence", "arousal")
 REJECTED = {"id": pl.String, "reason": pl.String, "detail": pl.String}
 
 
@@ -42,11 +43,14 @@ class SampleTable:
         frame: one row a sample. `id` (unique, independent of where the root is), `label` (index into
             `classes`), `split` ("train", "val", "test", or null in every row), `group` (person, source
             image or sequence; may be null), and optionally a face box `x`, `y`, `width`, `height` in pixels
-            of the source image.
+            of the source image, a soft label `target` (a list of one probability a class), and `valence` and
+            `arousal` in [-1, 1] (may be null).
         source: reads the image that belongs to a row of `frame`.
         rejected: rows that were left out: id, reason, detail.
         notes: sentences that whoever reads a result from this data must know.
         official: whether `split` is the split that the data set was published with.
+        target_use: what training makes of `target`: the `distribution` itself, or one label `sampled` from it
+            each time an image is drawn.
     """
 
     name: str
@@ -56,6 +60,7 @@ class SampleTable:
     rejected: pl.DataFrame = field(default_factory=rejections)
     notes: tuple[str, ...] = ()
     official: bool = False
+    target_use: Literal["distribution", "sampled"] = "distribution"
 
     def __post_init__(self) -> None:
         problem = self._problem()
@@ -93,8 +98,23 @@ class SampleTable:
         unknown = set(frame["split"].drop_nulls().unique().to_list()) - set(SPLITS)
         if unknown:
             return f"splits are {', '.join(SPLITS)}; found {', '.join(sorted(unknown))}"
+        if "target" in frame.columns and (problem := self._target_problem()):
+            return problem
         if self.rejected.schema != pl.Schema(REJECTED):
             return f"rejected rows have the columns {', '.join(REJECTED)}; found {self.rejected.schema}"
+        return None
+
+    def _target_problem(self) -> str | None:
+        target = self.frame["target"]
+        if target.dtype != pl.List(pl.Float32):
+            return f"target must be of type {pl.List(pl.Float32)}; found {target.dtype}"
+        lengths = target.list.len()
+        if target.null_count() or not (lengths == len(self.classes)).all():
+            return f"a target has one probability for each of the {len(self.classes)} classes, in every row"
+        values = target.explode()
+        sums = target.list.sum()
+        if values.null_count() or not (values.is_between(0, 1).all() and sums.is_between(0.999, 1.001).all()):
+            return "the probabilities of a target must lie in [0, 1] and sum to 1"
         return None
 
     def _rejected_summary(self) -> str:
