@@ -84,6 +84,62 @@ class LfwMsData(DataConfig):
     )
 
 
+class AffectNetData(DataConfig):
+    name: Literal["affectnet"] = "affectnet"
+    variant: Literal[7, 8, 11] = Field(8, description="8 classes; 7: without contempt; 11: all codes")
+    split: Literal["official", "pooled_random"] = Field(
+        "official", description="pooled_random: both parts pooled, *.jpg only, split at random (study E)"
+    )
+    crop: Literal["face", "whole"] = Field("face", description="2017: the face box, or the whole picture")
+    soft_labels: bool = Field(False, description="AffectNet+: learn from its distributions")
+
+
+class ExpwData(DataConfig):
+    name: Literal["expw"] = "expw"
+
+
+class ExpwCleanedData(DataConfig):
+    name: Literal["expw_cleaned"] = "expw_cleaned"
+
+
+class FerPlusData(DataConfig):
+    name: Literal["ferplus"] = "ferplus"
+    label_rule: Literal["majority", "probability", "cross_entropy", "multi_target"] = Field(
+        "majority", description="how the training part's votes become labels (Barsoum et al. 2016)"
+    )
+
+
+class RafDbData(DataConfig):
+    name: Literal["raf_db"] = "raf_db"
+
+
+class CkPlusData(DataConfig):
+    name: Literal["ck_plus"] = "ck_plus"
+    frames: PositiveInt = Field(1, description="frames at the end of a sequence; CK+48 always has three")
+    neutral: bool = Field(False, description="take the first frame of a labelled sequence as neutral")
+
+
+class JaffeData(DataConfig):
+    name: Literal["jaffe"] = "jaffe"
+
+
+class FolderData(DataConfig):
+    name: Literal["folder"] = "folder"
+
+
+class CsvData(DataConfig):
+    name: Literal["csv"] = "csv"
+    path: str = Field("path", description="column of the picture's path, relative to the csv's folder")
+    label: str | None = Field("label", description="column of the label; null: the class with most votes")
+    split: str | None = Field(None, description="column of train, val or test; null: split by us")
+    group: str | None = Field(None, description="column of what stays together: a person, a source picture")
+    box: list[str] | None = Field(None, description="columns of the face box: x, y, width, height in pixels")
+    votes: list[str] | None = Field(None, description="a column of votes for each class: soft labels")
+    class_names: list[str] | None = Field(
+        None, description="the classes in the order of their numbers; null: the expressions that occur"
+    )
+
+
 class PreprocessConfig(Named):
     name: Literal["default"] = "default"
     size_px: Annotated[int, Field(ge=8, le=2048)] | None = Field(
@@ -367,6 +423,15 @@ _BUILT_IN: dict[str, dict[type[Named], str | None]] = {
         DrawnData: "emotion.data.readers.drawn",
         Fer2013Data: "emotion.data.readers.fer2013",
         LfwMsData: "emotion.data.readers.lfw_ms",
+        AffectNetData: "emotion.data.readers.affectnet",
+        ExpwData: "emotion.data.readers.expw",
+        ExpwCleanedData: "emotion.data.readers.expw_cleaned",
+        FerPlusData: "emotion.data.readers.ferplus",
+        RafDbData: "emotion.data.readers.raf_db",
+        CkPlusData: "emotion.data.readers.ck_plus",
+        JaffeData: "emotion.data.readers.jaffe",
+        FolderData: "emotion.data.readers.class_folders",
+        CsvData: "emotion.data.readers.csv_table",
     },
     "preprocess": {PreprocessConfig: None},
     "head": {LinearHead: "emotion.models.heads:linear", MlpHead: "emotion.models.heads:mlp"},

@@ -1,11 +1,11 @@
 """From the `data` and `preprocess` sections of a configuration to an open store."""
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from emotion import registry
+from emotion.data.cache import default_cache_dir
 from emotion.data.preparation import Preparation
 from emotion.data.splits import Split, make_split
 from emotion.data.store import Progress, Store, prepare
@@ -70,7 +70,3 @@ def split_store(config: RunConfig, store: Store) -> Split:
         classes=store.classes,
         official=store.official,
     )
-
-
-def default_cache_dir() -> Path:
-    return Path(os.environ.get("EMOTION_CACHE") or Path.home() / ".cache" / "emotion")

@@ -1,13 +1,15 @@
 """What lies in a data set's folder: looking for its layout, and telling whether it has changed."""
 
+import errno
 import hashlib
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from emotion.errors import DataError
 
+ARCHIVE_SUFFIXES = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
 
 
@@ -34,11 +36,124 @@ def existing_root(root: Path | None, what: str) -> Path:
     )
 
 
+def locate(
+    root: Path | None, what: str, accepts: Callable[[Path], bool], remedy: str, depth: int = 2
+) -> Path:
+    """The one folder at or below `root` that holds a data set.
+
+    Args:
+        what: the layout that is looked for, as "a X download: …".
+        accepts: whether a folder has this layout.
+        remedy: where the data can be had.
+        depth: how many levels down to look.
+
+    Raises:
+        DataError: there is none, or more than one, or something on the way can't be read.
+    """
+    path = existing_root(root, what)
+    if path.is_file():
+        raise DataError(f"expected {what}; {path} is a file. If it is an archive, unpack it first.")
+    try:
+        found = find_below(path, accepts, depth)
+    except OSError as error:
+        raise DataError(
+            f"{error.filename or path} can't be read: {error.strerror}. Check its permissions."
+        ) from error
+    if not found:
+        packed = [name for name in file_names(path) if name.lower().endswith(ARCHIVE_SUFFIXES)]
+        unpack = f" Unpack {packed[0]} first." if packed else ""
+        raise DataError(
+            f"expected {what}; {path} holds {listing(path)}.{unpack} Point data.root at the unpacked download; "
+            f"{remedy}"
+        )
+    if len(found) > 1:
+        raise DataError(
+            f"expected {what}, once; found {len(found)} below {path}: "
+            f"{', '.join(str(place.relative_to(path)) for place in found)}. Point data.root at one of them."
+        )
+    return found[0]
+
+
+def leaves_root(path: str) -> bool:
+    """Whether a path from a label file points out of the folder that it is relative to, on any system.
+
+    >>> leaves_root("a/../../b.jpg"), leaves_root("C:/b.jpg"), leaves_root("a/b..jpg")
+    (True, True, False)
+    """
+    posix, windows = PurePosixPath(path), PureWindowsPath(path)
+    return posix.is_absolute() or bool(windows.drive or windows.root) or ".." in windows.parts
+
+
+class FilesBelow:
+    """Which files lie below a folder: each folder is listed once, when it is first asked for; no file is touched."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._names: dict[str, frozenset[str]] = {}
+
+    def names(self, folder: str = "") -> frozenset[str]:
+        """The names of everything in a folder, none where there is no such folder.
+
+        Raises:
+            DataError: the folder can't be read.
+        """
+        if folder not in self._names:
+            place = self.root / folder
+            try:
+                self._names[folder] = frozenset(os.listdir(place))  # noqa: PTH208  Path objects for a million names
+            except (FileNotFoundError, NotADirectoryError, ValueError):
+                self._names[folder] = frozenset()
+            except OSError as error:
+                if error.errno not in (errno.ENAMETOOLONG, errno.ELOOP):
+                    raise DataError(
+                        f"{place} can't be read: {error.strerror}. Check its permissions."
+                    ) from error
+                self._names[folder] = frozenset()
+        return self._names[folder]
+
+    def problem(self, path: str) -> tuple[str, str] | None:
+        """Why a label file's path can't be used, as (reason, detail); None where the file is there."""
+        if not path:
+            return "no file name", "the name of the image is empty"
+        if "\ufffd" in path:
+            return "not UTF-8 text", "save the label file as UTF-8"
+        if leaves_root(path):
+            return "path leaves the data root", "expected a path below the folder of the images"
+        folder, _, name = path.rpartition("/")
+        if name not in self.names(folder):
+            return "missing file", f"not in {(self.root / folder).name or folder}/"
+        return None
+
+
+def walk(folder: Path, depth: int = 8) -> Iterator[tuple[str, list[str]]]:
+    """Every folder at or below `folder`, relative and with "/", and the sorted names of its files.
+
+    Links to folders are followed, but never to one above itself.
+
+    Raises:
+        DataError: a folder can't be read.
+    """
+    yield from _walk(folder, "", depth, set())
+
+
+def _walk(
+    folder: Path, relative: str, depth: int, above: set[tuple[int, int]]
+) -> Iterator[tuple[str, list[str]]]:
+    status = folder.stat()
+    identity = (status.st_dev, status.st_ino)
+    if identity in above:
+        return
+    yield relative, file_names(folder)
+    for inner in subfolders(folder) if depth else ():
+        below = f"{relative}/{inner.name}" if relative else inner.name
+        yield from _walk(inner, below, depth - 1, above | {identity})
+
+
 def listing(folder: Path, limit: int = 8) -> str:
     """What a folder holds, in a few words."""
     try:
         names = sorted(
-            entry.name + ("/" if entry.is_dir() else "")
+            entry.name + ("/" if _is_folder(entry) else "")
             for entry in os.scandir(folder)
             if entry.name[0] != "."
         )
@@ -66,7 +181,7 @@ def subfolders(folder: Path) -> list[Path]:
         DataError: the folder can't be read.
     """
     with _entries(folder) as entries:
-        names = [entry.name for entry in entries if entry.name[0] != "." and entry.is_dir()]
+        names = [entry.name for entry in entries if entry.name[0] != "." and _is_folder(entry)]
     return [folder / name for name in sorted(names) if name != "__MACOSX"]
 
 
@@ -77,7 +192,14 @@ def file_names(folder: Path) -> list[str]:
         DataError: the folder can't be read.
     """
     with _entries(folder) as entries:
-        return sorted(entry.name for entry in entries if entry.name[0] != "." and not entry.is_dir())
+        return sorted(entry.name for entry in entries if entry.name[0] != "." and not _is_folder(entry))
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 @contextmanager
@@ -115,7 +237,7 @@ def _digest_folder(digest: "hashlib.blake2b", path: str, relative: str, above: s
     folders: list[str] = []
     with _entries(path) as entries:
         for entry in entries:
-            (folders if entry.is_dir() else names).append(entry.name)
+            (folders if _is_folder(entry) else names).append(entry.name)
     digest.update(f"{relative}\0{status.st_mtime_ns}\0".encode())
     digest.update("\0".join(sorted(names)).encode("utf-8", "surrogateescape"))
     for name in sorted(folders):

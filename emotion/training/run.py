@@ -15,8 +15,8 @@ import torch
 from rich.console import Console
 
 from emotion import atomic
+from emotion.data.cache import default_cache_dir
 from emotion.data.datamodule import ExpressionDataModule
-from emotion.data.dataset import default_cache_dir
 from emotion.data.store import Store
 from emotion.errors import EmotionError
 from emotion.evaluation import predictions as tables

@@ -8,11 +8,24 @@ from typing import Any
 import numpy as np
 
 from emotion.data.drawn import REVISION, DrawnFaces
+from emotion.data.facts import Facts
 from emotion.data.table import SampleTable
 from emotion.errors import ConfigError
+from emotion.labels import EXPRESSIONS
 
 NATURAL_SIZE_PX = 48  # the default of the option size_px
 CHANNELS = 3
+
+FACTS = Facts(
+    title="Drawn faces",
+    citation="none: this project draws them",
+    licence="MIT, as this project",
+    source="nothing has to be downloaded: data=drawn.",
+    layouts=("none: nothing is read from disk",),
+    classes=EXPRESSIONS,
+    group="the person",
+    cautions=("The faces are drawn, not photographed.",),
+)
 
 
 def signature(root: Path | None = None, **options: Any) -> str:
@@ -34,7 +47,7 @@ def read(root: Path | None = None, **options: Any) -> SampleTable:
     faces = _faces(options)
     frame = faces.frame()
     wrong = int(np.count_nonzero(frame["label"].to_numpy() != faces.true_labels()))
-    notes = ["The faces are drawn, not photographed."]
+    notes = [*FACTS.cautions]
     if wrong:
         notes.append(
             f"{wrong:,} of {faces.count:,} labels are wrong on purpose (label_noise={faces.label_noise})."

@@ -22,9 +22,11 @@ from emotion.data.layout import (
     tree_digest,
 )
 from emotion.data.readers import fer2013_csv
-from emotion.data.readers.fer2013_facts import CLASSES, USAGE, class_of, describe_parts
+from emotion.data.readers.fer2013_facts import CLASSES, FACTS, USAGE, class_of, describe_parts
 from emotion.data.table import SampleTable, rejections
 from emotion.errors import DataError
+
+__all__ = ["CHANNELS", "FACTS", "NATURAL_SIZE_PX", "read", "signature"]
 
 NATURAL_SIZE_PX = 48
 CHANNELS = 1
@@ -76,8 +78,7 @@ def _locate(root: Path | None) -> Path:
     if not found:
         raise DataError(
             f"expected {_EXPECTED}; {path} holds {listing(path)}. Point data.root at the unpacked download; "
-            "it can be had from https://www.kaggle.com/datasets/msambare/fer2013 (folders) or "
-            "https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge."
+            f"{FACTS.source}"
         )
     if len(found) > 1:
         raise DataError(

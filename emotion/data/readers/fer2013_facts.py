@@ -2,6 +2,7 @@
 
 import polars as pl
 
+from emotion.data.facts import Facts
 from emotion.errors import DataError
 from emotion.labels import canonical
 
@@ -9,12 +10,31 @@ from emotion.labels import canonical
 CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
 USAGE = {"training": "train", "publictest": "val", "privatetest": "test"}
 
-# Images a class in CLASSES' order, as published (Goodfellow et al. 2013) and as counted on the files.
+# As published (Goodfellow et al. 2013) and as counted on the files.
 COUNTS = {
     "train": (3995, 436, 4097, 7215, 4830, 3171, 4965),
     "val": (467, 56, 496, 895, 653, 415, 607),
     "test": (491, 55, 528, 879, 594, 416, 626),
 }
+FACTS = Facts(
+    title="FER2013",
+    citation="I. J. Goodfellow, D. Erhan, P. L. Carrier, A. Courville, et al.: Challenges in Representation Learning: "
+    "A Report on Three Machine Learning Contests. ICONIP 2013",
+    licence="research; the pictures were found by a search engine and belong to their photographers",
+    source="it can be had from https://www.kaggle.com/datasets/msambare/fer2013 (folders) or "
+    "https://www.kaggle.com/c/challenges-in-representation-learning-facial-expression-recognition-challenge.",
+    layouts=(
+        "fer2013.csv, icml_face_data.csv or train.csv",
+        "train/<emotion>/Training_<id>.jpg and test/<emotion>/{PublicTest,PrivateTest}_<id>.jpg",
+    ),
+    classes=CLASSES,
+    counts={"": COUNTS},
+    crop="images are face crops of 48 pixels already",
+    cautions=(
+        "1,516 groups of identical images, 557 of them across the official parts; 8.0 % of the test part has a twin "
+        "in the training part.",
+    ),
+)
 TOTALS = {split: sum(counts) for split, counts in COUNTS.items()}
 
 # (train, val, test) of copies in which images were moved between the parts.

@@ -6,6 +6,7 @@ from typing import Literal
 
 import polars as pl
 
+from emotion.data.facts import WHOLE, Facts
 from emotion.data.images import ImageFiles
 from emotion.data.layout import existing_root, find_below, listing, tree_digest
 from emotion.data.table import SampleTable, rejections
@@ -17,6 +18,19 @@ CHANNELS = 3
 _REVISION = "1"
 
 CLASSES = EXPRESSIONS
+FACTS = Facts(
+    title="LFW-MS",
+    citation="B. L. Y. Rowe: facial_expressions, https://github.com/muxspace/facial_expressions; pictures: G. B. "
+    "Huang, M. Ramesh, T. Berg, E. Learned-Miller: Labeled Faces in the Wild. Technical report 07-49, 2007",
+    licence="research; the pictures belong to their photographers",
+    source="it is at https://github.com/muxspace/facial_expressions.",
+    layouts=("data/legend.csv (user.id,image,emotion) and images/*.jpg",),
+    classes=CLASSES,
+    # The legend, lower-cased, one row an image, without the image with two labels.
+    counts={"all": {WHOLE: (6_864, 5_693, 267, 367, 21, 208, 252, 9)}},
+    group="the person",
+    cautions=("the labels are a machine's, not people's.",),
+)
 _EXPECTED = "an LFW-MS download: data/legend.csv (user.id,image,emotion) and images/*.jpg"
 _PERSON = re.compile(r"(.+?)_\d+\w?$")
 _STUDY = r"_\d{4}\.jpg$"
@@ -75,7 +89,7 @@ def read(root: Path | None, part: Literal["study", "all"] = "study") -> SampleTa
         frame=rows.select("id", "label", "split", "group"),
         source=ImageFiles(place / "images", rows["id"].to_list(), CHANNELS),
         rejected=rejections([*repeated, *broken]),
-        notes=("the labels are a machine's, not people's.", _majority(rows), *notes),
+        notes=(*FACTS.cautions, _majority(rows), *notes),
     )
 
 

@@ -1,0 +1,9 @@
+"""Where prepared data lies."""
+
+import os
+from pathlib import Path
+
+
+def default_cache_dir() -> Path:
+    """`$EMOTION_CACHE`, else `~/.cache/emotion`."""
+    return Path(os.environ.get("EMOTION_CACHE") or Path.home() / ".cache" / "emotion")

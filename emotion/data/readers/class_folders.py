@@ -1,0 +1,151 @@
+"""`data=folder`: any pictures in class folders, with or without split folders around them."""
+
+from pathlib import Path
+
+from emotion.data.collector import Collector, Sample
+from emotion.data.facts import Facts
+from emotion.data.layout import (
+    IMAGE_SUFFIXES,
+    file_names,
+    locate,
+    subfolders,
+    tree_digest,
+)
+from emotion.data.table import SampleTable
+from emotion.errors import DataError
+from emotion.labels import EXPRESSIONS, canonical
+
+NATURAL_SIZE_PX = 96
+CHANNELS = 3
+_REVISION = "1"
+
+SPLIT_FOLDERS = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "dev": "val",
+    "test": "test",
+    "testing": "test",
+}
+FACTS = Facts(
+    title="Pictures in class folders",
+    citation="none: these are your own pictures",
+    licence="whatever their owner allows",
+    source="a layout is <class>/*.jpg, or train/<class>/*.jpg beside val/… and test/….",
+    layouts=("<class>/*.jpg", "{train,val,test}/<class>/*.jpg"),
+    cautions=(),
+)
+_EXPECTED = "pictures in class folders: <class>/*.jpg, or {train,val,test}/<class>/*.jpg"
+
+
+def signature(root: Path | None) -> str:
+    """A cheap digest of what `read` would read."""
+    return f"folder-{_REVISION}-{tree_digest(_locate(root))}"
+
+
+def read(root: Path | None) -> SampleTable:
+    """The table of pictures in class folders.
+
+    A class is an expression by any of its names where all folders are expressions, else it has its folder's name;
+    letter case doesn't matter.
+
+    Args:
+        root: the folder of the class folders or of the split folders, or one that holds it.
+
+    Raises:
+        DataError: there are no class folders with pictures, or split folders and class folders lie side by side.
+    """
+    place = _locate(root)
+    splits = _splits(place)
+    folders = [
+        (split, folder)
+        for split, part in splits.items()
+        for folder in subfolders(part)
+        if split is not None or not _is_empty(folder)
+    ]
+    class_of, classes = _classes([folder.name for _, folder in folders])
+    if len(classes) < 2:
+        raise DataError(f"expected at least two class folders in {place}, found only {classes[0]!r}.")
+    rows = Collector("folder", classes, place)
+    for split, folder in folders:
+        below = folder.relative_to(place).as_posix()
+        for inner in subfolders(folder):
+            rows.reject(f"{below}/{inner.name}", "unexpected folder", "class folders hold images only")
+        for name in file_names(folder):
+            _add(rows, f"{below}/{name}", class_of[folder.name], split)
+    return rows.table(place, CHANNELS, FACTS)
+
+
+def _add(rows: Collector, path: str, label: int, split: str | None) -> None:
+    if Path(path).suffix.lower() not in IMAGE_SUFFIXES:
+        rows.reject(path, "not an image file", "unknown file name extension")
+    elif path != path.encode(errors="ignore").decode():
+        rows.reject(path, "file name is not text", "rename it: it is not valid UTF-8")
+    else:
+        rows.add(Sample(path, label, path, split=split))
+
+
+def _locate(root: Path | None) -> Path:
+    place = locate(root, _EXPECTED, lambda folder: bool(_splits(folder)), FACTS.source)
+    splits = _splits(place)
+    beside = [
+        below.name for below in subfolders(place) if below not in splits.values() and not _is_empty(below)
+    ]
+    if None not in splits and beside:
+        raise DataError(
+            f"expected split folders alone in {place}, found {', '.join(beside[:5])} beside "
+            f"{', '.join(below.name for below in splits.values())}. If two data sets are mixed, move them apart."
+        )
+    return place
+
+
+def _splits(folder: Path) -> dict[str | None, Path]:
+    """The folders that hold class folders: by their split, or by None the folder itself where it has no splits.
+
+    Raises:
+        DataError: two folders are one split.
+    """
+    folders = subfolders(folder)
+    splits: dict[str | None, Path] = {}
+    for below in folders:
+        split = SPLIT_FOLDERS.get(below.name.lower())
+        if split is None or not _holds_classes(below):
+            continue
+        if split in splits:
+            raise DataError(
+                f"expected one folder for the part {split} in {folder}, found {splits[split].name} and {below.name}. "
+                "Keep one of them."
+            )
+        splits[split] = below
+    if splits:
+        return splits
+    return {None: folder} if _holds_classes(folder) else {}
+
+
+def _holds_classes(folder: Path) -> bool:
+    return sum(not _is_empty(below) for below in subfolders(folder)) >= 1
+
+
+def _is_empty(folder: Path) -> bool:
+    """Whether a folder has no pictures right in it."""
+    return not any(Path(name).suffix.lower() in IMAGE_SUFFIXES for name in file_names(folder))
+
+
+def _classes(names: list[str]) -> tuple[dict[str, int], tuple[str, ...]]:
+    """The label of each folder name, and the classes."""
+    meaning = {name: _expression(name) for name in names}
+    if all(meaning.values()):
+        classes = tuple(name for name in EXPRESSIONS if name in meaning.values())
+        return {name: classes.index(str(expression)) for name, expression in meaning.items()}, classes
+    lowered = {name: name.strip().lower() for name in names}
+    classes = tuple(sorted(set(lowered.values())))
+    return {name: classes.index(low) for name, low in lowered.items()}, classes
+
+
+def _expression(name: str) -> str | None:
+    try:
+        return canonical(name)
+    except DataError:
+        return None

@@ -1,0 +1,219 @@
+"""`data=csv`: any pictures listed in a csv file, its columns named by the configuration."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from emotion.data.collector import Collector, Sample
+from emotion.data.facts import Facts
+from emotion.data.layout import FilesBelow, existing_root, file_names, listing, tree_digest
+from emotion.data.preparation import Box
+from emotion.data.readers.class_folders import SPLIT_FOLDERS
+from emotion.data.table import SampleTable
+from emotion.data.textrows import real_number, split_quoted, text_lines, whole_number
+from emotion.errors import ConfigError, DataError
+from emotion.labels import EXPRESSIONS, canonical
+
+NATURAL_SIZE_PX = 96
+CHANNELS = 3
+_REVISION = "1"
+
+FACTS = Facts(
+    title="Pictures listed in a csv file",
+    citation="none: these are your own pictures",
+    licence="whatever their owner allows",
+    source="a table has a line of column names and a line a picture: path,label.",
+    layouts=("one .csv file; paths in it are relative to its folder",),
+    crop="the box columns, or the whole picture",
+    group="the group column",
+)
+_EXPECTED = "a csv file with a line a picture (data.path and data.label name its columns)"
+_SEPARATORS = (",", ";", "\t")
+_SPLITS = SPLIT_FOLDERS | {"publictest": "val", "privatetest": "test"}
+_MAX_UNKNOWN = 0.05
+
+
+class Columns(NamedTuple):
+    """Which columns hold what; None where the table doesn't have it."""
+
+    path: str
+    label: str | None
+    split: str | None
+    group: str | None
+    box: tuple[str, ...]
+    votes: tuple[str, ...]
+
+
+def signature(root: Path | None, **options: object) -> str:
+    """A cheap digest of what `read` would read: of the pictures only the names count."""
+    table = _table_file(root)
+    named = "-".join(f"{name}={value}" for name, value in sorted(options.items()))
+    return f"csv-{_REVISION}-{named}-{tree_digest(table, table.parent)}"
+
+
+def read(
+    root: Path | None,
+    path: str = "path",
+    label: str | None = "label",
+    split: str | None = None,
+    group: str | None = None,
+    box: Sequence[str] | None = None,
+    votes: Sequence[str] | None = None,
+    class_names: Sequence[str] | None = None,
+) -> SampleTable:
+    """The table of pictures that a csv lists, one line a picture or face.
+
+    Args:
+        root: the csv file, or a folder with exactly one.
+        path: column of the picture's path, relative to the csv's folder.
+        label: column of the label: an expression by any of its names, one of `class_names`, or with them a number
+            from 0. None where `votes` are given.
+        split: column of train, val or test.
+        group: column of what must stay together: a person, a source picture.
+        box: columns of the face box: x, y, width, height in pixels.
+        votes: a column of counts or shares for each class; the targets, and without `label` the label too.
+        class_names: the classes in order; None: the expressions that occur.
+
+    Raises:
+        ConfigError: the options contradict each other.
+        DataError: columns are missing, or most rows are broken.
+    """
+    columns = Columns(path, label, split, group, tuple(box or ()), tuple(votes or ()))
+    _check(columns, class_names)
+    table = _table_file(root)
+    lines = text_lines(table)
+    number, header = next(lines, (0, ""))
+    separator = max(_SEPARATORS, key=header.count)
+    names = [cell.strip() for cell in split_quoted(header, separator)]
+    wanted = [name for name in (path, label, split, group, *columns.box, *columns.votes) if name is not None]
+    missing = [name for name in wanted if names.count(name) != 1]
+    if missing:
+        raise DataError(
+            f"expected the columns {', '.join(wanted)} once each in {table}; not so: {', '.join(missing)}; the file's "
+            f"first line is {header[:200]!r}. Name its columns with data.path=…, data.label=… and so on."
+        )
+    body = [(n, split_quoted(line, separator)) for n, line in lines]
+    cells = [(n, dict(zip(names, row, strict=True)) if len(row) == len(names) else None) for n, row in body]
+    classes = _classes(columns, class_names, [row for _, row in cells if row is not None], table)
+    rows = Collector("csv", classes, table)
+    files = FilesBelow(table.parent)
+    for number, row in cells:
+        where = f"{table.name}:{number}"
+        if row is None:
+            rows.reject(where, "broken row", f"expected {len(names)} cells")
+        else:
+            _read_row(rows, files, columns, where, row, by_number=class_names is not None)
+    return rows.table(table.parent, CHANNELS, FACTS)
+
+
+def _check(columns: Columns, class_names: Sequence[str] | None) -> None:
+    if columns.box and len(columns.box) != 4:
+        raise ConfigError(
+            f"data.box: expected four columns (x, y, width, height), found {list(columns.box)}."
+        )
+    if columns.label is None and not columns.votes:
+        raise ConfigError("data.label: expected the label's column, or data.votes; found null.")
+    if class_names and columns.votes and len(class_names) != len(columns.votes):
+        raise ConfigError(
+            f"data.votes: expected a column for each of the {len(class_names)} class_names, found {len(columns.votes)}."
+        )
+
+
+def _table_file(root: Path | None) -> Path:
+    place = existing_root(root, _EXPECTED)
+    if place.is_file():
+        return place
+    found = [name for name in file_names(place) if name.lower().endswith((".csv", ".tsv"))]
+    if len(found) != 1:
+        raise DataError(
+            f"expected {_EXPECTED}; {place} holds {listing(place)}, {len(found)} of them csv files. Point data.root at "
+            "one."
+        )
+    return place / found[0]
+
+
+def _classes(
+    columns: Columns, given: Sequence[str] | None, rows: list[dict[str, str]], table: Path
+) -> tuple[str, ...]:
+    names = tuple(given) if given else columns.votes
+    if names:
+        classes = tuple(_expression(name) or name for name in names)
+        if len(set(classes)) < len(classes):
+            raise ConfigError(f"data.class_names: expected names that differ, found {', '.join(names)}.")
+        return classes
+    assert columns.label is not None
+    labels = [row[columns.label] for row in rows]
+    meant = [_expression(label) for label in labels]
+    unknown = [label for label, expression in zip(labels, meant, strict=True) if expression is None]
+    if len(unknown) > _MAX_UNKNOWN * len(labels) or not labels:
+        raise DataError(
+            f"expected names of expressions in the column {columns.label} of {table}, found {len(unknown):,} of "
+            f"{len(labels):,} that are none, as {sorted(set(unknown))[:8]}. Set data.class_names to the classes in "
+            "the order of their numbers."
+        )
+    return tuple(name for name in EXPRESSIONS if name in meant)
+
+
+def _expression(name: str) -> str | None:
+    try:
+        return canonical(name)
+    except DataError:
+        return None
+
+
+def _read_row(
+    rows: Collector, files: FilesBelow, columns: Columns, where: str, row: dict[str, str], by_number: bool
+) -> None:
+    path = row[columns.path].strip()
+    votes = [real_number(row[name]) for name in columns.votes]
+    shares = _shares(votes)
+    split = _SPLITS.get(row[columns.split].strip().lower()) if columns.split else None
+    box, face = _box([row[name] for name in columns.box])
+    if columns.label is None:
+        label = shares.index(max(shares)) if shares and shares.count(max(shares)) == 1 else None
+    else:
+        label = _label(row[columns.label], rows.classes, by_number)
+    if columns.votes and shares is None:
+        rows.reject(path or where, "broken votes", f"{where}: {[row[name] for name in columns.votes]}")
+    elif label is None:
+        found = row[columns.label] if columns.label else "equal votes"
+        rows.reject(path or where, "unknown label", f"{where}: {found!r}")
+    elif columns.split and split is None:
+        detail = f"{where}: {row[columns.split]!r}, expected train, val or test"
+        rows.reject(path or where, "unknown split", detail)
+    elif columns.box and box is None:
+        rows.reject(path or where, "no face box", f"{where}: {[row[name] for name in columns.box]}")
+    elif problem := files.problem(path):
+        rows.reject(path or where, problem[0], f"{where}: {problem[1]}")
+    else:
+        group = row[columns.group].strip() or None if columns.group else None
+        # with boxes a picture may hold several faces, which must not be parted
+        rows.add(
+            Sample(path + face, label, path, split, group or (path if columns.box else None), box, shares)
+        )
+
+
+def _label(text: str, classes: tuple[str, ...], by_number: bool) -> int | None:
+    """The class that a cell names, by its number only where the classes' order was given."""
+    number = whole_number(text)
+    if number is not None:
+        return number if by_number and 0 <= number < len(classes) else None
+    name = _expression(text) or text.strip()
+    return classes.index(name) if name in classes else None
+
+
+def _shares(votes: list[float | None]) -> list[float] | None:
+    counts = [vote for vote in votes if vote is not None and vote >= 0]
+    total = sum(counts)
+    return [count / total for count in counts] if len(counts) == len(votes) and total > 0 else None
+
+
+def _box(cells: list[str]) -> tuple[Box | None, str]:
+    """The face box, and what it adds to the sample's id; None where it is no box."""
+    numbers = [number for number in map(real_number, cells) if number is not None]
+    if len(numbers) != 4:
+        return None, ""
+    x, y, width, height = numbers
+    if width <= 0 or height <= 0 or x + width <= 0 or y + height <= 0:
+        return None, ""
+    return (x, y, width, height), "#" + ",".join(f"{number:g}" for number in numbers)
