@@ -54,7 +54,10 @@ def locate(
     if path.is_file():
         raise DataError(f"expected {what}; {path} is a file. If it is an archive, unpack it first.")
     try:
-        found = find_below(path, accepts, depth)
+        by_place: dict[Path, Path] = {}  # a link to a folder that was found is no second one
+        for place in sorted(find_below(path, accepts, depth), key=lambda place: len(place.parts)):
+            by_place.setdefault(place.resolve(), place)
+        found = list(by_place.values())
     except OSError as error:
         raise DataError(
             f"{error.filename or path} can't be read: {error.strerror}. Check its permissions."

@@ -16,8 +16,8 @@ _BINARY = {
 _BYTE_ORDER_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 
 
-def text_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Number (from 1) and text of each line that isn't blank.
+def text_lines(path: Path, blank: bool = False) -> Iterator[tuple[int, str]]:
+    """Number (from 1) and text of each line that isn't blank; of every line with `blank`, where places count.
 
     UTF-8, or UTF-16 with its mark. What is not UTF-8 becomes U+FFFD, so that one bad byte costs one row.
 
@@ -44,7 +44,7 @@ def text_lines(path: Path) -> Iterator[tuple[int, str]]:
                     )
                 number += 1
                 line = line.rstrip("\n")
-                if line and not line.isspace():
+                if blank or (line and not line.isspace()):
                     yield number, line
     except (OSError, UnicodeError) as error:
         why = getattr(error, "strerror", None) or error

@@ -1,6 +1,7 @@
 """AffectNet in its three releases: 2017 (csv), 2021 (npy beside 224-px crops) and AffectNet+ (JSON, soft labels)."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -110,17 +111,14 @@ def read(
     else:
         images = place
         _read_small_files(rows, place, release, soft_labels)
-    trained = sum(sample.split == "train" for sample in rows.samples)
-    notes = [
-        f"AffectNet-{variant}, release {release}, {trained:,} training images: name both with every result."
-    ]
+    notes: list[str] = []
     if split == "pooled_random":
         _pool(rows)
         notes.append(
             "not the official split: both parts are pooled and split at random (split=pooled_random). Scores on it "
             "can't be compared with those on the official split."
         )
-    return rows.table(
+    table = rows.table(
         images,
         CHANNELS,
         FACTS,
@@ -128,6 +126,11 @@ def read(
         notes=tuple(notes),
         official=split == "official",
     )
+    trained = (
+        f"{table.frame.filter(split='train').height:,} training" if table.official else f"{len(table):,}"
+    )
+    named = f"AffectNet-{variant}, release {release}, {trained} images: name all three with every result."
+    return replace(table, notes=(named, *table.notes))
 
 
 def _locate(root: Path | None) -> Path:

@@ -10,6 +10,7 @@ from emotion.data.facts import WHOLE, Facts
 from emotion.data.images import ImageFiles
 from emotion.data.layout import existing_root, find_below, listing, tree_digest
 from emotion.data.table import SampleTable, rejections
+from emotion.data.textrows import split_quoted, text_lines
 from emotion.errors import DataError
 from emotion.labels import EXPRESSIONS, canonical
 
@@ -115,17 +116,23 @@ def _legend(folder: Path) -> Path:
 
 def _rows(legend: Path) -> pl.DataFrame:
     """The legend's rows as text: row (from 1), image, emotion."""
-    try:
-        frame = pl.read_csv(legend, infer_schema=False, encoding="utf8-lossy", truncate_ragged_lines=True)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise DataError(f"the legend {legend} can't be read: {error}. Unpack the download again.") from error
-    frame = frame.rename({name: name.strip().lower() for name in frame.columns})
-    missing = [name for name in _COLUMNS if name not in frame.columns]
+    lines = text_lines(legend)
+    _, header = next(lines, (0, ""))
+    names = [name.strip().lower() for name in split_quoted(header)]
+    missing = [name for name in _COLUMNS if name not in names]
     if missing:
         raise DataError(
-            f"expected the columns user.id, image and emotion in {legend}; found {', '.join(frame.columns)}."
+            f"expected the columns user.id, image and emotion in {legend}; found {', '.join(names)}."
         )
-    return frame.select(pl.col(_COLUMNS).fill_null("").str.strip_chars()).with_row_index("row", offset=1)
+    at = [names.index(name) for name in _COLUMNS]
+    rows = []
+    for number, (_, line) in enumerate(lines, start=1):
+        cells = split_quoted(line)
+        whole = len(cells) == len(names)  # a broken line keeps its place, with an unknown label
+        rows.append((number, *(cells[i].strip() for i in at)) if whole else (number, line[:40], ""))
+    return pl.DataFrame(
+        rows, schema={"row": pl.Int64, "image": pl.String, "emotion": pl.String}, orient="row"
+    )
 
 
 def _one_row_an_image(rows: pl.DataFrame) -> tuple[pl.DataFrame, list[Rejection]]:
