@@ -73,7 +73,8 @@ def signature(
     soft_labels: bool = False,
 ) -> str:
     """A cheap digest of what `read` would read."""
-    digest = tree_digest(_locate(root))
+    place = _locate(root)
+    digest = tree_digest(place, *_lists(place).values())
     return f"affectnet-{_REVISION}-{variant}-{split}-{crop}-{soft_labels}-{digest}"
 
 

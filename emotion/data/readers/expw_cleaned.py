@@ -40,7 +40,8 @@ _FACE = re.compile(r"(.+)_\d+$")
 
 def signature(root: Path | None) -> str:
     """A cheap digest of what `read` would read."""
-    return f"expw_cleaned-{_REVISION}-{tree_digest(_locate(root))}"
+    place = _locate(root)
+    return f"expw_cleaned-{_REVISION}-{tree_digest(place, place / _LIST)}"
 
 
 def read(root: Path | None) -> SampleTable:

@@ -57,7 +57,9 @@ _CODES = tuple(str(code) for code in range(1, len(CLASSES) + 1))
 
 def signature(root: Path | None) -> str:
     """A cheap digest of what `read` would read."""
-    return f"raf_db-{_REVISION}-{tree_digest(_locate(root))}"
+    place = _locate(root)
+    label_file = _list(place)
+    return f"raf_db-{_REVISION}-{tree_digest(place, *([label_file] if label_file else []))}"
 
 
 def read(root: Path | None) -> SampleTable:

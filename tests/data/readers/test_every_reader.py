@@ -156,7 +156,19 @@ def test_a_sample_s_picture_is_its_own(form: str, tmp_path: Path, monkeypatch: p
         assert min(distance) < 10  # what jpg loses
 
 
-# Corruptions -----------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("form", LISTS)
+def test_a_label_file_that_is_edited_in_place_is_another_signature(form: str, tmp_path: Path) -> None:
+    """Else a store made before the edit would be taken for it."""
+    mimic.draw(form, tmp_path / "drawn", COUNT, SEED)
+    before = reader(form).signature(tmp_path / "drawn")
+    assert reader(form).signature(tmp_path / "drawn") == before
+    path = tmp_path / "drawn" / LISTS[form][0][0]
+    with path.open("a") as file:
+        file.write("\n")
+    assert reader(form).signature(tmp_path / "drawn") != before
+
+
+# Corruptions: what is tried, and what a table is checked against
 
 JUNK = [
     "",

@@ -61,7 +61,9 @@ def test_an_archive_is_to_be_unpacked(form: str, tmp_path: Path) -> None:
 def test_two_copies_in_one_folder_are_not_guessed_between(form: str, draw: Any) -> None:
     draw(form, below="a")
     root = draw(form, below="b")
-    with pytest.raises(DataError, match=r"once; found 2 below .*Point data.root at one|expected one .* Keep one"):
+    with pytest.raises(
+        DataError, match=r"once; found 2 below .*Point data.root at one|expected one .* Keep one"
+    ):
         reader(form).read(root.parent)
 
 
