@@ -8,7 +8,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from emotion.data.dataset import default_cache_dir
+from emotion.data.cache import default_cache_dir
 from emotion.errors import EmotionError
 from emotion.training import environment
 from emotion.training.folder import now

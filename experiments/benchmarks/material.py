@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from emotion.data.dataset import default_cache_dir, open_store, split_store
+from emotion.data.cache import default_cache_dir
+from emotion.data.dataset import open_store, split_store
 from emotion.data.store import Store
 from emotion.launch import compose
 

@@ -120,7 +120,7 @@ def bare(
     import torch
 
     from emotion import registry
-    from emotion.data.dataset import default_cache_dir
+    from emotion.data.cache import default_cache_dir
     from emotion.models.optimizers import parameter_groups
     from emotion.training import precision
     from emotion.training.assemble import probe_batch
