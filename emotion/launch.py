@@ -26,7 +26,7 @@ def conf_dir() -> Path:
 
 @cache
 def choices(group: str, *more: Path) -> tuple[str, ...]:
-    """The options of a group that have a file, in our configuration folder and in `more`; `_x.yaml` is a part of others."""
+    """The options of a group that have a file, here and in `more`. A file `_x.yaml` is a part of others."""
     files = [file for folder in (conf_dir(), *more) for file in (folder / group).glob("*.yaml")]
     return tuple(sorted({file.stem for file in files if not file.stem.startswith("_")}))
 
