@@ -41,6 +41,7 @@ ContentPath = Annotated[Path | None, PathKey("content")]
 RunPath = Annotated[Path | None, PathKey("run")]
 MachinePath = Annotated[Path, PathKey("nothing")]
 OptionalMachinePath = Annotated[Path | None, PathKey("nothing")]
+Classes = list[str] | dict[str, list[str]]
 
 
 class DataConfig(Named):
@@ -53,6 +54,21 @@ class DataConfig(Named):
         description="seed of hold-outs and folds; apart from `seed`, so that runs with "
         "different seeds are scored on the same images",
     )
+    classes: Classes | None = Field(
+        None,
+        description="[happiness, anger] picks classes, {negative: [anger, fear], positive: [happiness]} merges them; "
+        "images of all others are left out; null: the data set's own",
+    )
+    exclude: ContentPath = Field(
+        None, description="csv whose column `id` names images to leave out, such as audit.csv"
+    )
+    group_by: Literal["duplicate"] | None = Field(
+        None, description="duplicate: near duplicates too stay in one part (identical images always do)"
+    )
+
+    def wanted_classes(self) -> Classes | None:
+        """The classes to pick or merge; None for all of the data set's own."""
+        return self.classes
 
     def reader_options(self) -> dict[str, Any]:
         """The keys that the reader of this data set takes: those it adds to the common ones."""
@@ -63,7 +79,10 @@ class DrawnData(DataConfig):
     name: Literal["drawn"] = "drawn"
     count: PositiveInt = Field(2000, description="number of faces")
     size_px: int = Field(48, ge=48, le=224, description="edge of a drawn face in pixels")
-    classes: Literal[7, 8] = Field(7, description="7 basic expressions, or 8 with contempt")
+    classes: Literal[7, 8] | Classes = Field(  # type: ignore[assignment]
+        7,
+        description="7 basic expressions, or 8 with contempt; or classes to pick or merge, as for other data",
+    )
     imbalance: NonNegative = Field(
         2.0, description="the commonest expression is 1 + this times as frequent as the rarest"
     )
@@ -71,6 +90,19 @@ class DrawnData(DataConfig):
     difficulty: Share = Field(0.3, description="0 clear to 1 faint and distorted expressions")
     persons: PositiveInt | None = Field(None, description="number of persons; null: one for every ten faces")
     seed: Seed = Field(0, description="seed of the drawing")
+
+    def wanted_classes(self) -> Classes | None:
+        return None if isinstance(self.classes, int) else self.classes
+
+    def reader_options(self) -> dict[str, Any]:
+        return {**super().reader_options(), "classes": self._drawn_classes()}
+
+    def _drawn_classes(self) -> int:
+        """How many expressions are drawn: all eight where contempt is wanted."""
+        if isinstance(self.classes, int):
+            return self.classes
+        groups = [self.classes] if isinstance(self.classes, list) else self.classes.values()
+        return 8 if any("contempt" in names for names in groups) else 7
 
 
 class Fer2013Data(DataConfig):

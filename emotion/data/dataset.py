@@ -7,6 +7,7 @@ from typing import Any
 from emotion import registry
 from emotion.data.cache import default_cache_dir
 from emotion.data.preparation import Preparation
+from emotion.data.selection import select
 from emotion.data.splits import Split, make_split
 from emotion.data.store import Progress, Store, prepare
 from emotion.data.table import SampleTable
@@ -20,7 +21,7 @@ def open_store(
     progress: Progress | None = None,
     say: Callable[[str], None] | None = None,
 ) -> Store:
-    """The prepared store of what a configuration describes, made now if it is not there yet.
+    """The images that a configuration describes, from their prepared store, which is made now if it is not there yet.
 
     Args:
         cache_dir: where stores lie; None: `$EMOTION_CACHE`, else `~/.cache/emotion`.
@@ -31,13 +32,26 @@ def open_store(
         DataError: the data is not there, not recognised or not readable, or can't be stored.
     """
     reader: Any = registry.builder("data", data.name)
-    root = None if data.root is None else data.root.absolute()
     options = data.reader_options()
     preparation = Preparation(
         size_px=preprocess.size_px or options.get("size_px") or reader.NATURAL_SIZE_PX,
         channels=reader.CHANNELS,
         margin=preprocess.margin,
     )
+    return open_prepared(data, preparation, cache_dir, progress, say)
+
+
+def open_prepared(
+    data: DataConfig,
+    preparation: Preparation,
+    cache_dir: Path | None = None,
+    progress: Progress | None = None,
+    say: Callable[[str], None] | None = None,
+) -> Store:
+    """As `open_store`, with the preparation of a trained network instead of one chosen by the data set."""
+    reader: Any = registry.builder("data", data.name)
+    root = None if data.root is None else data.root.absolute()
+    options = data.reader_options()
     key = {
         "name": data.name,
         "root": None if root is None else str(root),
@@ -51,7 +65,8 @@ def open_store(
         table: SampleTable = reader.read(root, **options)
         return table
 
-    return prepare(announced, key, preparation, cache_dir or default_cache_dir(), progress)
+    store = prepare(announced, key, preparation, cache_dir or default_cache_dir(), progress)
+    return select(store, data)
 
 
 def split_store(config: RunConfig, store: Store) -> Split:

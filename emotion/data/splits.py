@@ -18,7 +18,7 @@ FORMAT = 1
 # What a random stream is for. Changing one changes every split of that kind.
 _TEST, _VAL, _FOLDS = 0, 1, 2
 _LARGE = 0.1
-_LINKS = {"id": "id", "group": "group", "duplicate": "digest"}
+_LINKS = {"id": "id", "group": "group", "duplicate": "digest", "near duplicate": "cluster"}
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,8 @@ class Leak:
     """Samples of the second part that share something with the first.
 
     Attributes:
-        kind: "id", "group" or "duplicate" (identical prepared pixels).
+        kind: "id", "group", "duplicate" (identical prepared pixels) or "near duplicate" (with
+            data.group_by=duplicate).
         parts: two of train, val, test.
         ids: the samples in the second part.
     """
@@ -84,7 +85,7 @@ def make_split(
     doesn't depend on the order of the rows.
 
     Args:
-        frame: id, label, split, and group and digest where known.
+        frame: id, label, split, and group, digest and cluster (of near duplicates) where known.
         fold: 0…folds-1, or None.
         folds: number of folds.
         val_fraction: share of the validation part, in (0, 1).
@@ -164,7 +165,7 @@ def leaks(frame: pl.DataFrame, split: Split) -> list[Leak]:
     """What the parts of a split share: ids, groups and identical images, in the order of kinds and parts.
 
     Args:
-        frame: id, and group and digest where known.
+        frame: id, and group, digest and cluster where known.
         split: any split of the frame's rows.
     """
     found = []
@@ -185,7 +186,7 @@ def leaks(frame: pl.DataFrame, split: Split) -> list[Leak]:
 def clusters(frame: pl.DataFrame) -> np.ndarray:
     """(N,) int64: equal for samples that must stay together, because a chain of groups and twins joins them."""
     found = np.arange(frame.height)
-    links = [_codes(frame[name]) for name in ("group", "digest") if name in frame.columns]
+    links = [_codes(frame[name]) for name in ("group", "digest", "cluster") if name in frame.columns]
     links = [
         codes for codes in links if (codes[codes > 0] != found[codes > 0] + 1).any()
     ]  # some value repeats

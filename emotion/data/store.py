@@ -57,6 +57,7 @@ class Store:
         manifest: plain dict of everything that is known about it.
         images: memory map (N, H, W, C) uint8, rows sorted by sample id.
         labels: (N,) int64, indices into `classes`.
+        selection: what a configuration changed about it (classes, exclude, group_by), as plain values.
     """
 
     def __init__(self, path: Path, manifest: dict[str, Any]) -> None:
@@ -66,6 +67,7 @@ class Store:
         shape = (int(manifest["count"]), size, size, self.channels)
         self.images = np.memmap(path / IMAGES, dtype=np.uint8, mode="r", shape=shape)
         self.labels: np.ndarray = self._column("label")
+        self.selection: dict[str, Any] = {}
 
     @classmethod
     def open(cls, path: Path) -> Self:

@@ -367,6 +367,7 @@ def _data_facts(store: Store) -> dict[str, Any]:
         "groups": store.frame["group"].n_unique() if store.frame["group"].null_count() == 0 else None,
         "notes": list(store.notes),
         "rejected": dict(reasons.iter_rows()),
+        **({"selection": store.selection} if store.selection else {}),
     }
 
 

@@ -1,0 +1,191 @@
+"""Pictures that occur twice: identical pixels, and the same picture stored, cropped or lit a little differently.
+
+A perceptual hash proposes pairs and the correlation of their aligned pixels confirms them. The hash alone is not
+enough: at distances that find most copies, it also joins strangers of the same pose, chain by chain.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+from PIL import Image
+
+from emotion import atomic
+from emotion.data.store import Store
+
+REVISION = 1  # goes up whenever the same images give other pairs
+CONFIRMED = 0.95
+LARGE_CLUSTER = 50
+
+# Of 63 bits; found with FER2013, where 16 instead of 14 proposes four times the pairs and confirms 2 % more.
+_MAX_DISTANCE = 14
+_HASH_EDGE_PX, _HASH_BITS = 32, 8
+# (edge, shift each way, correlation to go on) of a quick look and of the one that decides
+_QUICK, _DECIDING = (16, 1, 0.85), (48, 3, CONFIRMED)
+_BLOCK, _PAIRS_AT_ONCE, _READ_AT_ONCE = 2048, 4096, 1024
+_PAIRS = {"first": pl.Int64, "second": pl.Int64, "distance": pl.Int64, "correlation": pl.Float64}
+
+
+@dataclass(frozen=True)
+class Duplicates:
+    """What `find` found in N images.
+
+    Attributes:
+        near: pairs of different pixels confirmed as one picture: `first` < `second` (rows; of identical images
+            the first stands for all), `distance` of the hashes in bits, `correlation`.
+        clusters: (N,) int64: the lowest row of the cluster that identical and confirmed pairs chain together;
+            an image without a duplicate has its own row.
+    """
+
+    near: pl.DataFrame
+    clusters: np.ndarray
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """(N,) int64: images in the cluster of each image."""
+        return np.bincount(self.clusters, minlength=len(self.clusters))[self.clusters]
+
+    @property
+    def largest(self) -> int:
+        return int(self.sizes.max(initial=0))
+
+
+def of_store(store: Store) -> Duplicates:
+    """The duplicates in a store, computed once and kept beside it."""
+    path = store.path.parent / f"duplicates-{REVISION}-{store.fingerprint}.parquet"
+    digests = store.frame["digest"]
+    if path.is_file():
+        near = pl.read_parquet(path)
+        return Duplicates(near, _clusters(digests, near))
+    found = find(store.images, digests)
+    with atomic.replacing(path) as part:
+        found.near.write_parquet(part)
+    return found
+
+
+def find(images: np.ndarray, digests: pl.Series) -> Duplicates:
+    """Exact and near duplicates.
+
+    Takes 2 µs for each pair of a thousand images and 0.3 ms an image: 20 seconds for 36,000 images, a quarter of
+    an hour for 300,000.
+
+    Args:
+        images: (N, H, W, C) uint8.
+        digests: N; equal for identical pixels.
+    """
+    rows = np.flatnonzero(digests.is_first_distinct().to_numpy())
+    small = _grey(images, rows, _HASH_EDGE_PX)
+    # an image without contrast has no correlation with anything
+    varied = small.max(axis=(1, 2)) > small.min(axis=(1, 2))
+    rows, small = rows[varied], small[varied]
+    pairs, distances = _proposed(hashes(small))
+    edge, shift, least = _QUICK
+    factor = _HASH_EDGE_PX // edge
+    quick = small.reshape(len(small), edge, factor, edge, factor).mean(axis=(2, 4), dtype=np.float32)
+    kept = _correlations(quick, pairs, shift) >= least
+    pairs, distances = pairs[kept], distances[kept]
+    edge, shift, least = _DECIDING
+    shown, places = np.unique(pairs, return_inverse=True)
+    values = _correlations(_grey(images, rows[shown], edge), places.reshape(pairs.shape), shift)
+    kept = values >= least
+    near = pl.DataFrame(
+        {
+            "first": rows[pairs[kept, 0]],
+            "second": rows[pairs[kept, 1]],
+            "distance": distances[kept],
+            "correlation": values[kept].astype(np.float64),
+        },
+        schema=_PAIRS,
+    ).sort("first", "second")
+    return Duplicates(near, _clusters(digests, near))
+
+
+def hashes(images: np.ndarray) -> np.ndarray:
+    """(N, 63) bool: which low frequencies are above their median (pHash, Zauner 2010, without the mean's bit).
+
+    Args:
+        images: (N, 32, 32) uint8, grey.
+    """
+    place = np.arange(_HASH_EDGE_PX)
+    frequency = np.arange(_HASH_BITS)[:, None]
+    basis = np.cos(np.pi * (2 * place + 1) * frequency / (2 * _HASH_EDGE_PX)).astype(np.float32)
+    low = basis @ images.astype(np.float32) @ basis.T
+    low = low.reshape(len(images), _HASH_BITS**2)[:, 1:]
+    return np.asarray(low > np.median(low, axis=1, keepdims=True))
+
+
+def _proposed(bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs (P, 2) of images whose hashes are close, and their distances (P,)."""
+    signs = np.where(bits, np.float32(1), np.float32(-1))
+    length = signs.shape[1]
+    found: list[np.ndarray] = []
+    for top in range(0, len(signs), _BLOCK):
+        for left in range(top, len(signs), _BLOCK):
+            agreement = signs[top : top + _BLOCK] @ signs[left : left + _BLOCK].T
+            rows, columns = np.nonzero(agreement >= length - 2 * _MAX_DISTANCE)
+            distance = ((length - agreement[rows, columns]) / 2).round().astype(np.int64)
+            block = np.stack([rows + top, columns + left, distance], axis=1)
+            found.append(block[block[:, 0] < block[:, 1]])
+    together = np.concatenate(found) if found else np.empty((0, 3), np.int64)
+    return together[:, :2], together[:, 2]
+
+
+def _correlations(images: np.ndarray, pairs: np.ndarray, shift: int) -> np.ndarray:
+    """(P,) float32: Pearson's correlation of the first image's middle with the best-fitting place in the second.
+
+    Args:
+        images: (N, S, S).
+        pairs: (P, 2) rows.
+        shift: pixels that the second may be moved, each way.
+    """
+    edge = images.shape[1] - 2 * shift
+    best = np.full(len(pairs), -1, np.float32)
+    for start in range(0, len(pairs), _PAIRS_AT_ONCE):
+        some = slice(start, start + _PAIRS_AT_ONCE)
+        first, second = images[pairs[some, 0]], images[pairs[some, 1]].astype(np.float32)
+        middle = first[:, shift : shift + edge, shift : shift + edge].astype(np.float32)
+        middle = middle.reshape(len(middle), -1)
+        middle -= middle.mean(axis=1, keepdims=True)
+        middle /= np.linalg.norm(middle, axis=1, keepdims=True) + np.float32(1e-6)
+        for down in range(2 * shift + 1):
+            for right in range(2 * shift + 1):
+                window = second[:, down : down + edge, right : right + edge].reshape(len(second), -1)
+                mean = window.mean(axis=1)
+                square = np.einsum("np,np->n", window, window) - mean**2 * window.shape[1]
+                product = np.einsum("np,np->n", middle, window)  # the middle's mean is 0
+                best[some] = np.maximum(best[some], product / np.sqrt(np.maximum(square, 1)))
+    return best
+
+
+def _grey(images: np.ndarray, rows: np.ndarray, edge_px: int) -> np.ndarray:
+    """(R, edge, edge) uint8."""
+    small = np.empty((len(rows), edge_px, edge_px), np.uint8)
+    for start in range(0, len(rows), _READ_AT_ONCE):
+        for place, image in enumerate(images[rows[start : start + _READ_AT_ONCE]], start):
+            picture = Image.fromarray(image[..., 0] if image.shape[-1] == 1 else image).convert("L")
+            small[place] = np.asarray(picture.resize((edge_px, edge_px), Image.Resampling.BILINEAR))
+    return small
+
+
+def _clusters(digests: pl.Series, near: pl.DataFrame) -> np.ndarray:
+    first = digests.to_frame("digest").with_row_index("row").select(pl.col("row").min().over("digest"))
+    return _joined(
+        first["row"].to_numpy().astype(np.int64), near["first"].to_list(), near["second"].to_list()
+    )
+
+
+def _joined(own: np.ndarray, first: Sequence[int], second: Sequence[int]) -> np.ndarray:
+    """`own` (N,), the lowest row of each image's cluster, after clusters were joined by pairs."""
+    parent = own.copy()
+
+    def root(row: int) -> int:
+        while parent[row] != row:
+            parent[row] = parent[parent[row]]
+            row = int(parent[row])
+        return row
+
+    for one, other in zip(first, second, strict=True):
+        low, high = sorted((root(one), root(other)))
+        parent[high] = low
+    return np.array([root(row) for row in range(len(parent))], np.int64)
