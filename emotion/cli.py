@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from emotion.commands.data import app as data
 from emotion.errors import EmotionError
 
 app = typer.Typer(
@@ -19,7 +20,6 @@ runs = typer.Typer(no_args_is_help=True, help="Your run folders.")
 app.add_typer(runs, name="runs")
 sweep = typer.Typer(no_args_is_help=True, help="Sweeps: what `python train.py -m` made.")
 app.add_typer(sweep, name="sweep")
-data = typer.Typer(no_args_is_help=True, help="Data sets: what they are and whether they are complete.")
 app.add_typer(data, name="data")
 
 RunsDir = Annotated[Path, typer.Option("--runs-dir", help="The folder that runs lie in.")]
@@ -48,6 +48,24 @@ def predict(
     from emotion.commands.predict import predict
 
     predict(run, images, json)
+
+
+@app.command()
+def evaluate(
+    run: Annotated[Path, typer.Argument(help="A finished run, such as runs/latest.")],
+    overrides: Annotated[
+        list[str],
+        typer.Argument(help="The other data, as for training: data=lfw_ms data.root=…", metavar="KEY=VALUE…"),
+    ],
+    part: Annotated[
+        str | None,
+        typer.Option("--part", help="train, val, test or all; default: test where it is given, else all."),
+    ] = None,
+) -> None:
+    """Score a run on another data set, by the classes that both have."""
+    from emotion.commands.evaluate import evaluate
+
+    evaluate(run, overrides, part)
 
 
 @app.command()
@@ -145,19 +163,6 @@ def sweep_list(
     from emotion.commands.sweep import list_sweeps
 
     list_sweeps(sweeps_dir)
-
-
-@data.command("draw")
-def data_draw(
-    folder: Annotated[Path, typer.Argument(help="Where to write it: a new or empty folder.")],
-    form: Annotated[str, typer.Option("--as", help="The data set whose layout is drawn.")],
-    count: Annotated[int, typer.Option("--count", help="Number of pictures.")] = 64,
-    seed: Annotated[int, typer.Option("--seed", help="Another seed is other people.", min=0)] = 0,
-) -> None:
-    """Drawn pictures in the exact layout of a published data set, quirks included: to try things without the data."""
-    from emotion.commands.data import draw
-
-    draw(form, folder, count, seed)
 
 
 @app.command()

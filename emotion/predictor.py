@@ -17,6 +17,7 @@ from emotion.runs import RunFolder
 from emotion.training import checkpoint
 
 BATCH = 64
+STORED_BATCH = 256
 
 
 @dataclass(frozen=True)
@@ -82,11 +83,30 @@ class Predictor:
             pixels = torch.from_numpy(
                 np.stack([self._prepare(image) for image in images[start : start + BATCH]])
             )
-            p = self._softmax(pixels)
-            if self.tta == "flip":
-                p = (p + self._softmax(pixels.flip(2))) / 2
-            found.append(p.numpy())
+            found.append(self._averaged(pixels).numpy())
         return np.concatenate(found) if found else np.empty((0, len(self.classes)), np.float32)
+
+    @torch.inference_mode()
+    def stored_probabilities(self, images: np.ndarray, rows: np.ndarray, device: torch.device) -> np.ndarray:
+        """(N, K) float32 for images that are prepared already.
+
+        Args:
+            images: (M, S, S, C) uint8, as this network's preparation makes them.
+            rows: (N,) which of them.
+            device: where to compute; the network stays there.
+        """
+        self.network.to(device)
+        self.device_module.to(device)
+        found = []
+        for start in range(0, len(rows), STORED_BATCH):
+            pixels = torch.from_numpy(np.array(images[rows[start : start + STORED_BATCH]])).to(device)
+            found.append(self._averaged(pixels).cpu().numpy())
+        return np.concatenate(found) if found else np.empty((0, len(self.classes)), np.float32)
+
+    def _averaged(self, pixels: torch.Tensor) -> torch.Tensor:
+        """Class probabilities (N, K), averaged over what `evaluation.tta` names."""
+        p = self._softmax(pixels)
+        return (p + self._softmax(pixels.flip(2))) / 2 if self.tta == "flip" else p
 
     def _softmax(self, pixels: torch.Tensor) -> torch.Tensor:
         return self.network(self.device_module(pixels)).float().softmax(1)

@@ -9,7 +9,7 @@ from emotion.data.cache import default_cache_dir
 from emotion.data.preparation import Preparation
 from emotion.data.selection import select
 from emotion.data.splits import Split, make_split
-from emotion.data.store import Progress, Store, prepare
+from emotion.data.store import Progress, Store, prepare, store_path
 from emotion.data.table import SampleTable
 from emotion.schema import DataConfig, PreprocessConfig, RunConfig
 
@@ -31,13 +31,7 @@ def open_store(
     Raises:
         DataError: the data is not there, not recognised or not readable, or can't be stored.
     """
-    reader: Any = registry.builder("data", data.name)
-    options = data.reader_options()
-    preparation = Preparation(
-        size_px=preprocess.size_px or options.get("size_px") or reader.NATURAL_SIZE_PX,
-        channels=reader.CHANNELS,
-        margin=preprocess.margin,
-    )
+    preparation = _preparation(data, preprocess)
     return open_prepared(data, preparation, cache_dir, progress, say)
 
 
@@ -50,23 +44,53 @@ def open_prepared(
 ) -> Store:
     """As `open_store`, with the preparation of a trained network instead of one chosen by the data set."""
     reader: Any = registry.builder("data", data.name)
-    root = None if data.root is None else data.root.absolute()
-    options = data.reader_options()
-    key = {
+    root = _root(data)
+
+    def announced() -> SampleTable:
+        if say:
+            say(f"Preparing {data.name}{'' if root is None else f' from {root}'}.")
+        table: SampleTable = reader.read(root, **data.reader_options())
+        return table
+
+    store = prepare(announced, _key(data), preparation, cache_dir or default_cache_dir(), progress)
+    return select(store, data)
+
+
+def prepared_store(
+    data: DataConfig, preprocess: PreprocessConfig, cache_dir: Path | None = None
+) -> Store | None:
+    """The whole store of what a configuration describes, if it is there already.
+
+    Raises:
+        DataError: the data is not there, or the store is broken.
+    """
+    path = store_path(_key(data), _preparation(data, preprocess), cache_dir or default_cache_dir())
+    return Store.open(path) if path.exists() else None
+
+
+def _preparation(data: DataConfig, preprocess: PreprocessConfig) -> Preparation:
+    reader: Any = registry.builder("data", data.name)
+    return Preparation(
+        size_px=preprocess.size_px or data.reader_options().get("size_px") or reader.NATURAL_SIZE_PX,
+        channels=reader.CHANNELS,
+        margin=preprocess.margin,
+    )
+
+
+def _root(data: DataConfig) -> Path | None:
+    return None if data.root is None else data.root.absolute()
+
+
+def _key(data: DataConfig) -> dict[str, Any]:
+    """What the sample table depends on."""
+    reader: Any = registry.builder("data", data.name)
+    root, options = _root(data), data.reader_options()
+    return {
         "name": data.name,
         "root": None if root is None else str(root),
         "options": options,
         "signature": reader.signature(root, **options),
     }
-
-    def announced() -> SampleTable:
-        if say:
-            say(f"Preparing {data.name}{'' if root is None else f' from {root}'}.")
-        table: SampleTable = reader.read(root, **options)
-        return table
-
-    store = prepare(announced, key, preparation, cache_dir or default_cache_dir(), progress)
-    return select(store, data)
 
 
 def split_store(config: RunConfig, store: Store) -> Split:

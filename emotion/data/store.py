@@ -218,8 +218,8 @@ def prepare(
     Raises:
         DataError: the table can't be read, (nearly) no image can, or the disk is full. Nothing is left then.
     """
-    key = json.loads(json.dumps({"format": FORMAT, "preparation": preparation.to_dict(), **key_parts}))
-    path = cache_dir.expanduser().absolute() / _folder_name(key)
+    key = _key(key_parts, preparation)
+    path = store_path(key_parts, preparation, cache_dir)
     store = _open_if_sound(path)
     if store is not None:
         return store
@@ -233,6 +233,17 @@ def prepare(
     except OSError as error:
         raise _cache_error(path.parent, error) from error
     return store
+
+
+def store_path(key_parts: Mapping[str, Any], preparation: Preparation, cache_dir: Path) -> Path:
+    """Where `prepare` keeps the store of such a table."""
+    return cache_dir.expanduser().absolute() / _folder_name(_key(key_parts, preparation))
+
+
+def _key(key_parts: Mapping[str, Any], preparation: Preparation) -> dict[str, Any]:
+    key: dict[str, Any] = {"format": FORMAT, "preparation": preparation.to_dict(), **key_parts}
+    plain: dict[str, Any] = json.loads(json.dumps(key))
+    return plain
 
 
 def _table(factory: Callable[[], SampleTable]) -> SampleTable:

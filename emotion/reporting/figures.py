@@ -260,6 +260,78 @@ def mistakes(
     return _save(figure, path)
 
 
+def contact_sheet(rows: Mapping[str, np.ndarray], path: Path) -> Path:
+    """A row of images for each name.
+
+    Args:
+        rows: name → (M, H, W, C) uint8.
+    """
+    gap = 6
+    columns = max(map(len, rows.values()), default=0)
+    canvas = np.full((len(rows) * (FACE_PX + gap), max(columns, 1) * (FACE_PX + gap), 3), 255, np.uint8)
+    for row, images in enumerate(rows.values()):
+        for column, image in enumerate(images):
+            top, left = row * (FACE_PX + gap), column * (FACE_PX + gap)
+            canvas[top : top + FACE_PX, left : left + FACE_PX] = _square(image)
+    figure, (axes,) = _canvas(canvas.shape[1] / DPI + 1.6, canvas.shape[0] / DPI + 0.2)
+    axes.imshow(canvas, interpolation="nearest", aspect="equal")
+    axes.grid(False)
+    axes.set_xticks([])
+    axes.tick_params(length=0)
+    axes.set_yticks([row * (FACE_PX + gap) + FACE_PX / 2 for row in range(len(rows))], list(rows))
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    return _save(figure, path)
+
+
+def data_statistics(
+    labels: Mapping[str, np.ndarray],
+    classes: Sequence[str],
+    groups: np.ndarray,
+    brightness: np.ndarray,
+    sizes: np.ndarray,
+    path: Path,
+) -> Path:
+    """Classes of each part, images a group, brightness and original sizes.
+
+    Args:
+        labels: part → labels of its images.
+        groups: images in each group; empty where there are none.
+        brightness: (N,) mean grey level, 0 to 255.
+        sizes: (M, 2) width and height in pixels.
+    """
+    figure, (parts, group, bright, size) = _canvas(9.0, 6.0, rows=2, columns=2)
+    _heading(parts, "Share of each class")
+    height = 0.8 / max(1, len(labels))
+    for position, (part, values) in enumerate(labels.items()):
+        shares = np.bincount(values, minlength=len(classes)) / max(1, len(values))
+        places = np.arange(len(classes)) + (position - (len(labels) - 1) / 2) * height
+        name = f"{PART_NAMES.get(part, part)} ({len(values):,})"
+        parts.barh(places, shares, height, color=PART_COLOURS.get(part, BLUE), label=name)
+    parts.set_yticks(range(len(classes)), classes)
+    parts.invert_yaxis()
+    parts.grid(False, axis="y")
+    parts.xaxis.set_major_formatter(_percent)
+    parts.legend(frameon=False, fontsize=8, labelcolor=INK)
+    _heading(group, "Images in each group (person, source)")
+    if len(groups):
+        group.hist(groups, bins=np.geomspace(1, max(groups.max(), 2) + 1, 24).tolist(), color=BLUE)
+        group.set_xscale("log")
+        group.set_yscale("log")
+        group.set_ylabel("groups", color=MUTED)
+    else:
+        group.set_axis_off()
+        group.text(0.5, 0.5, "no groups are known", ha="center", color=MUTED, transform=group.transAxes)
+    _heading(bright, "Brightness (mean grey level)")
+    bright.hist(brightness, bins=np.linspace(0, 255, 52).tolist(), color=BLUE)
+    bright.set_ylabel("images", color=MUTED)
+    _heading(size, "Size before preparation, pixels")
+    size.scatter(sizes[:, 0], sizes[:, 1], s=9, color=BLUE, alpha=0.5, linewidths=0)
+    size.set_xlabel("width", color=MUTED)
+    size.set_ylabel("height", color=MUTED)
+    return _save(figure, path)
+
+
 def _square(image: np.ndarray) -> np.ndarray:
     """(FACE_PX, FACE_PX, 3) of an image of any size and number of channels."""
     from PIL import Image

@@ -138,6 +138,25 @@ class Gallery:
 
 
 @dataclass(frozen=True)
+class Shot:
+    """An image among others: `picture` is its id in the album, None where the pixels can't be had."""
+
+    picture: str | None
+    sample: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Sets:
+    """Images that belong together, side by side: (caption, images) each."""
+
+    title: str
+    sets: tuple[tuple[str, tuple[Shot, ...]], ...]
+    lead: str = ""
+    kind: str = "sets"
+
+
+@dataclass(frozen=True)
 class Picture:
     """A PNG of the run's figures/, embedded as it is."""
 
@@ -205,6 +224,7 @@ Block = (
     | Matrix
     | Difference
     | Gallery
+    | Sets
     | Picture
     | Facts
     | Listing
@@ -230,6 +250,7 @@ class Page:
     Attributes:
         finding: the result in a sentence or two.
         faces: id → data URI of each picture that galleries refer to.
+        source: where its numbers come from.
     """
 
     title: str
@@ -238,6 +259,7 @@ class Page:
     finding: str
     sections: tuple[Section, ...]
     faces: dict[str, str] = field(default_factory=dict)
+    source: str = "Every number was computed from the runs’ prediction tables. Intervals are 95 % intervals."
 
     def tables(self) -> list[Table]:
         """The tables in the order of the page, those of charts left out."""

@@ -1,0 +1,42 @@
+"""`emotion evaluate RUN data=…`"""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from emotion.commands.inspection import described
+from emotion.evaluation.intervals import estimate
+from emotion.evaluation.metrics import confusion_matrix
+from emotion.reporting import numbers, tables
+from emotion.runs import RunFolder
+from emotion.training.other_data import transfer
+
+SHOWN = ("accuracy", "balanced_accuracy", "f1_macro")
+
+
+def evaluate(run: Path, where: Sequence[str], part: str | None) -> None:
+    """Print which classes are shared, the scores by them and the confusion matrix."""
+    config = described(where)
+    folder = RunFolder.open(run)
+    found = transfer(folder, config.data, config.machine, part)
+    table = found.table
+    print(f"{folder.name} on {table.meta.data}: {len(table):,} images")
+    print(f"shared classes: {', '.join(table.classes)}")
+    if found.left_out:
+        said = ", ".join(f"{name} ({count:,})" for name, count in found.left_out.items())
+        print(f"images left out, of classes that the run doesn't know: {said}")
+    if found.unused:
+        print(
+            f"the run's classes that the data doesn't have, their probability shared out: {', '.join(found.unused)}"
+        )
+    if found.seen is None:
+        print("whether the run was trained on some of these images is not known: its own data is not at hand")
+    elif found.seen:
+        print(
+            f"{found.seen:,} of these images have the pixels of one that the run was trained on or selected by"
+        )
+    for name, value in estimate(table, SHOWN).items():
+        interval = numbers.interval(value.low, value.high)
+        print(f"{name:<18} {numbers.percent(value.value)}  [{interval}]")
+    counts = confusion_matrix(table.labels, table.predicted, len(table.classes))
+    print(tables.text(tables.matrix(counts.tolist(), table.classes, "Rows: what the label says.")))
+    print(found.path)
