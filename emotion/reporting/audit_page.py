@@ -18,7 +18,20 @@ from emotion.evaluation.predictions import Predictions
 from emotion.reporting import numbers, svg
 from emotion.reporting.album import Album
 from emotion.reporting.evidence import PART_NAMES
-from emotion.reporting.page import Block, Chart, Key, Note, Page, Section, Sets, Sheet, Shot, Tile, Tiles
+from emotion.reporting.page import (
+    Beside,
+    Block,
+    Chart,
+    Key,
+    Note,
+    Page,
+    Section,
+    Sets,
+    Sheet,
+    Shot,
+    Tile,
+    Tiles,
+)
 from emotion.reporting.report import render
 from emotion.reporting.tables import Cell, Column, Table
 
@@ -201,7 +214,7 @@ def _summary(audit: Audit, show: _Show) -> Section:
         "summary",
         "What was found",
         "",
-        (tiles, table, chart, *(Note(said) for said in audit.warnings)),
+        (tiles, Beside((table, chart)), *(Note(said) for said in audit.warnings)),
     )
 
 

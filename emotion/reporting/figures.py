@@ -315,8 +315,10 @@ def data_statistics(
     parts.legend(frameon=False, fontsize=8, labelcolor=INK)
     _heading(group, "Images in each group (person, source)")
     if len(groups):
-        group.hist(groups, bins=np.geomspace(1, max(groups.max(), 2) + 1, 24).tolist(), color=BLUE)
-        group.set_xscale("log")
+        edges = 2.0 ** np.arange(int(groups.max()).bit_length() + 1)
+        group.hist(groups, bins=edges.tolist(), color=BLUE, edgecolor="white")
+        group.set_xscale("log", base=2)
+        group.xaxis.set_major_formatter("{x:g}")
         group.set_yscale("log")
         group.set_ylabel("groups", color=MUTED)
     else:

@@ -61,8 +61,8 @@ def transfer(
     store = open_prepared(data, predictor.preparation, machine.cache_dir, preparing(log), log)
     if run.splits.get("data", {}).get("fingerprint") == store.fingerprint:
         raise RunError(
-            f"expected data other than what {run.name} was trained on, found the same. Its predictions for the parts that "
-            "it was not trained on are in predictions/val.parquet and test.parquet."
+            f"expected data other than what {run.name} was trained on, found the same. Its predictions for the parts "
+            "that it was not trained on are in predictions/val.parquet and test.parquet."
         )
     part, rows = _part(store, part)
     ours, theirs = shared(predictor.classes, store.classes)

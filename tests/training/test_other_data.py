@@ -1,0 +1,164 @@
+"""A run scored on another data set, from the training to the table."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from sklearn.metrics import balanced_accuracy_score
+from typer.testing import CliRunner
+
+import emotion
+from emotion.cli import app
+from emotion.data.dataset import open_prepared
+from emotion.errors import ConfigError, DataError, EmotionError, RunError
+from emotion.evaluation import metrics, predictions
+from emotion.labels import EXPRESSIONS
+from emotion.launch import compose
+from emotion.runs import RunFolder
+from emotion.training.other_data import Transfer, transfer
+
+Train = Callable[..., RunFolder]
+OTHER = ("data.count=160", "data.imbalance=0", "data.seed=7", "data.size_px=64", "machine.devices=cpu")
+
+
+def moved(run: RunFolder, cache_dir: Path, *overrides: str, part: str | None = None) -> Transfer:
+    config = compose([*OTHER, f"machine.cache_dir={cache_dir}", *overrides])
+    return transfer(run, config.data, config.machine, part)
+
+
+@pytest.fixture
+def eight(run: Train) -> RunFolder:
+    return run("data.classes=8", "data.count=160", "trainer.max_epochs=1")
+
+
+def test_eight_classes_on_seven(eight: RunFolder, cache_dir: Path) -> None:
+    found = moved(eight, cache_dir)
+    assert found.unused == ("contempt",)
+    assert found.left_out == {}
+    assert len(found.table) == 160
+    assert found.table.classes == tuple(n for n in eight.splits["data"]["classes"] if n != "contempt")
+    assert found.path == eight.file("predictions") / "drawn-all.parquet"
+    # again, image by image through the public door, and by hand
+    config = compose(list(OTHER))
+    model = emotion.load_run(eight.path)
+    store = open_prepared(config.data, model.preparation, cache_dir)
+    assert store.size_px == 48  # as the run's, not as this data's
+    answers = model.predict([np.asarray(image) for image in store.images])
+    expected = np.array([[a.probabilities[name] for name in found.table.classes] for a in answers])
+    expected /= expected.sum(axis=1, keepdims=True)
+    np.testing.assert_allclose(found.table.probabilities, expected, atol=1e-5)
+    truth = [found.table.classes.index(store.classes[label]) for label in store.labels]
+    assert found.table.labels.tolist() == truth
+    scores = metrics.compute(found.table.labels, found.table.probabilities, found.table.classes)
+    assert scores["balanced_accuracy"] == pytest.approx(balanced_accuracy_score(truth, expected.argmax(1)))
+
+
+def test_seven_classes_on_eight(finished: RunFolder, cache_dir: Path) -> None:
+    found = moved(finished, cache_dir, "data.classes=8")
+    config = compose([*OTHER, "data.classes=8"])
+    store = open_prepared(config.data, emotion.load_run(finished.path).preparation, cache_dir)
+    contempt = int((store.labels == store.classes.index("contempt")).sum())
+    assert contempt > 0
+    assert found.left_out == {"contempt": contempt}
+    assert len(found.table) == 160 - contempt
+    assert "contempt" not in found.table.classes
+    kept = store.frame.filter(pl.col("label") != store.classes.index("contempt"))
+    assert set(found.table.ids) == set(kept["id"])
+    names = dict(zip(store.frame["id"], np.array(store.classes)[store.labels], strict=True))
+    assert all(
+        found.table.classes[k] == names[i] for i, k in zip(found.table.ids, found.table.labels, strict=True)
+    )
+    found.path.unlink()
+
+
+def test_numbers_instead_of_names_would_be_noticed(eight: RunFolder, cache_dir: Path) -> None:
+    """The sabotage: sets number their classes differently, so a shared number means another expression."""
+    found = moved(eight, cache_dir, "data.classes=[anger,happiness,neutral]")
+    assert found.table.classes == tuple(n for n in EXPRESSIONS if n in ("neutral", "happiness", "anger"))
+    config = compose([*OTHER, "data.classes=[anger,happiness,neutral]"])
+    store = open_prepared(config.data, emotion.load_run(eight.path).preparation, cache_dir)
+    assert (found.table.labels != store.labels).any()
+    assert [found.table.classes[k] for k in found.table.labels] == [store.classes[k] for k in store.labels]
+
+
+def test_the_command_names_what_is_shared(finished: RunFolder, cache_dir: Path) -> None:
+    arguments = ["evaluate", str(finished.path), "data=drawn", *OTHER, "data.classes=8"]
+    done = CliRunner().invoke(app, [*arguments, f"machine.cache_dir={cache_dir}"], catch_exceptions=False)
+    assert done.exit_code == 0
+    table = predictions.read(finished.file("predictions") / "drawn-all.parquet")
+    assert f"shared classes: {', '.join(table.classes)}" in done.output
+    assert "contempt (" in done.output
+    accuracy = (table.predicted == table.labels).mean()
+    assert f"{100 * accuracy:.1f}" in done.output
+    finished.file("predictions/drawn-all.parquet").unlink()
+
+
+def test_images_it_has_learnt_from_are_counted(finished: RunFolder, cache_dir: Path) -> None:
+    """The run's own faces under other labels: a data set of another fingerprint with the same pixels."""
+    found = moved(
+        finished, cache_dir, "data.count=140", "data.seed=0", "data.size_px=48", "data.label_noise=0.5"
+    )
+    splits = finished.splits["counts"]
+    learnt = sum(splits["train"].values()) + sum(splits["val"].values())
+    assert found.seen == learnt
+    assert moved(finished, cache_dir).seen == 0
+    found.path.unlink()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "part", "error", "said"),
+    [
+        (("data.count=140", "data.seed=0", "data.size_px=48"), None, RunError, "found the same"),
+        ((), "test", DataError, "expected one of all"),
+        (("data.classes={a:[anger],b:[fear]}",), None, DataError, "share none"),
+    ],
+)
+def test_what_can_not_be_scored(
+    finished: RunFolder, cache_dir: Path, overrides: tuple[str, ...], part: str | None, error: type, said: str
+) -> None:
+    with pytest.raises(error, match=said):
+        moved(finished, cache_dir, *overrides, part=part)
+    assert {p.stem for p in finished.file("predictions").iterdir()} == {"val", "test"}
+
+
+def test_a_key_that_belongs_to_the_run_is_refused(finished: RunFolder) -> None:
+    with pytest.raises(ConfigError, match="model=resnet18"):
+        CliRunner().invoke(
+            app, ["evaluate", str(finished.path), "data=drawn", "model=resnet18"], catch_exceptions=False
+        )
+    with pytest.raises(EmotionError, match="expected a folder, or data=NAME"):
+        CliRunner().invoke(
+            app, ["evaluate", str(finished.path), "machine.devices=cpu"], catch_exceptions=False
+        )
+
+
+@pytest.mark.slow
+def test_fer2013_on_lfw_ms(emotion_data: Path, tmp_path: Path) -> None:
+    """A tiny network on FER2013, scored on LFW-MS by the seven classes that both have."""
+    here = [f"machine.runs_dir={tmp_path}/runs", f"machine.cache_dir={tmp_path}/cache", "machine.threads=1"]
+    tiny = [
+        "trainer.max_epochs=1",
+        "trainer.limit_train_batches=60",
+        "trainer.precision=fp32",
+        "machine.devices=cpu",
+    ]
+    run = emotion.train(
+        ["data=fer2013", f"data.root={emotion_data}/fer2013", "model=test_resnet", *tiny, *here]
+    )
+    config = compose(["data=lfw_ms", f"data.root={emotion_data}/lfw_ms", *here])
+    found = transfer(run, config.data, config.machine)
+    assert found.path.name == "lfw_ms-all.parquet"
+    assert found.left_out == {"contempt": 9}
+    assert found.unused == ()
+    assert len(found.table) == 12_758 - 9
+    assert found.table.classes == tuple(run.splits["data"]["classes"])
+    assert found.seen == 0
+    counts = dict(zip(found.table.classes, np.bincount(found.table.labels).tolist(), strict=True))
+    assert counts["happiness"] == 5_306
+    assert counts["neutral"] == 6_713
+    # better than chance across data sets, although it has seen 60 batches
+    happy = found.table.classes.index("happiness")
+    p = found.table.probabilities[:, happy]
+    assert p[found.table.labels == happy].mean() > p[found.table.labels != happy].mean()
