@@ -1,0 +1,185 @@
+"""`emotion data …` on small sets, from what is typed to what is printed and written."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from emotion.cli import app
+from emotion.data.recognise import needs_root, recognise
+from emotion.errors import ConfigError, DataError
+from emotion.evaluation import label_errors, predictions
+from emotion.runs import RunFolder
+from emotion.schema import Fer2013Data, LfwMsData
+from tests.data.conftest import fer_folders  # noqa: F401  a fixture
+
+DRAWN = ("data=drawn", "data.count=140", "data.imbalance=0")
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EMOTION_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def call(*arguments: object) -> str:
+    done = CliRunner().invoke(app, ["data", *(str(a) for a in arguments)], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+@pytest.fixture
+def lfw(tmp_path: Path) -> Path:
+    root = tmp_path / "lfw ms"
+    (root / "data").mkdir(parents=True)
+    (root / "images").mkdir()
+    lines = ["user.id,image,emotion"]
+    for number in range(8):
+        name = f"Ann_Lee_{number:04d}.jpg"
+        noise = np.random.default_rng(number).integers(0, 256, (20, 20, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(root / "images" / name)
+        lines.append(f"1,{name},{'Happiness' if number % 2 else 'neutral'}")
+    (root / "data" / "legend.csv").write_text("\n".join(lines))
+    return root
+
+
+def test_a_folder_is_recognised_by_its_layout(fer_folders: Path, lfw: Path) -> None:  # noqa: F811
+    assert recognise(fer_folders) == "fer2013"
+    assert recognise(lfw) == "lfw_ms"
+    assert not needs_root("drawn")
+
+
+def test_what_is_no_data_set_is_answered_by_every_reader(tmp_path: Path) -> None:
+    (tmp_path / "photos").mkdir()
+    with pytest.raises(DataError, match=r"(?s)no data set was recognised.*FER2013.*LFW-MS"):
+        recognise(tmp_path / "photos")
+
+
+def test_two_fitting_layouts_are_left_to_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "emotion.data.recognise._refusal", lambda name, root: None if root else DataError(name)
+    )
+    monkeypatch.setattr(
+        "emotion.data.recognise.data_sets", lambda: {"fer2013": Fer2013Data, "lfw_ms": LfwMsData}
+    )
+    with pytest.raises(DataError, match="layouts of fer2013, lfw_ms. Add data=NAME"):
+        recognise(tmp_path)
+
+
+def test_check_counts_and_says_whether_it_is_complete(fer_folders: Path) -> None:  # noqa: F811
+    (fer_folders / "train" / "angry" / "Training_broken.txt").write_text("no image")
+    said = call("check", fer_folders)
+    assert "fer2013: 56 rows can be used, 1 can't." in said
+    assert "1 not an image file; the first: train/angry/Training_broken.txt" in said
+    assert "incomplete: found 28 / 14 / 14 images" in said
+    assert "Not prepared yet" in said
+    assert "fingerprint" in call("prepare", fer_folders)
+    assert "Prepared and unchanged: 56 images, 0 could not be decoded" in call("check", fer_folders)
+
+
+def test_check_notices_a_changed_store(fer_folders: Path, cache: Path) -> None:  # noqa: F811
+    call("prepare", fer_folders)
+    images = next(cache.glob("*/images.bin"))
+    data = bytearray(images.read_bytes())
+    data[1000] ^= 1
+    images.write_bytes(data)
+    with pytest.raises(DataError, match="has been changed since it was written"):
+        call("check", fer_folders)
+
+
+def test_list_names_sets_and_stores(lfw: Path) -> None:
+    assert "Prepared in" not in call("list")
+    call("prepare", lfw)
+    said = call("list")
+    assert "LFW-MS" in said
+    assert "lfw_ms-96px-" in said
+
+
+def test_show_has_a_row_a_class(tmp_path: Path) -> None:
+    call("show", *DRAWN, "--out", tmp_path / "sheet.png", "--count", 3)
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        assert sheet.height > 7 * 96
+        assert sheet.width > 3 * 96
+
+
+def test_stats_are_those_of_the_table(tmp_path: Path, lfw: Path) -> None:
+    said = call("stats", lfw, "--out", tmp_path / "stats.png")
+    assert "1 groups of 8 to 8 images" in said
+    assert "20 × 20 px in the middle" in said
+    assert [line.split() for line in said.splitlines() if line.startswith("happiness")] == [
+        ["happiness", "4"]
+    ]
+    assert (tmp_path / "stats.png").stat().st_size > 10_000
+
+
+def test_audit_writes_a_page_and_a_csv_that_training_takes(fer_folders: Path, tmp_path: Path) -> None:  # noqa: F811
+    train, test = fer_folders / "train" / "happy", fer_folders / "test" / "happy"
+    twin = next(test.glob("PrivateTest_*"))
+    (train / "Training_99.jpg").write_bytes(twin.read_bytes())
+    said = call("audit", fer_folders, "--out", tmp_path)
+    assert [line.split()[-1] for line in said.splitlines() if "groups that cross parts" in line] == ["1"]
+    table = pl.read_csv(tmp_path / "audit.csv")
+    assert table.filter("exclude")["id"].unique().to_list() == ["train/happy/Training_99.jpg"]
+    assert "Audit of fer2013" in (tmp_path / "audit.html").read_text()
+    after = call("audit", fer_folders, f"data.exclude={tmp_path / 'audit.csv'}", "--out", tmp_path / "after")
+    assert [line.split()[-1] for line in after.splitlines() if "groups that cross parts" in line] == ["0"]
+
+
+def test_audit_with_a_run_ranks_likely_label_errors(finished_run: RunFolder, tmp_path: Path) -> None:
+    said = call("audit", *DRAWN, "--run", finished_run.path, "--out", tmp_path)
+    table = predictions.read(finished_run.predictions("val"))
+    expected = label_errors.find(table)
+    listed = pl.read_csv(tmp_path / "audit.csv", infer_schema=False)
+    listed = listed.filter(pl.col("finding") == "likely label error")
+    assert listed["id"].to_list() == [table.ids[row] for row in expected.rows]
+    assert listed["value"].cast(pl.Float64).to_list() == pytest.approx(expected.margins.tolist())
+    assert set(listed["exclude"]) == {"false"}
+    assert f"{len(expected.rows):,}" in next(
+        line for line in said.splitlines() if "likely label errors" in line
+    )
+    with pytest.raises(DataError, match="not in it"):
+        call("audit", "data=drawn", "data.count=20", "data.imbalance=0", "--run", finished_run.path)
+
+
+@pytest.fixture(scope="session")
+def finished_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    """A run folder with the validation table of a network that is right seven times of ten."""
+    from emotion.data.dataset import open_store
+    from emotion.launch import compose
+
+    config = compose(list(DRAWN))
+    store = open_store(config.data, config.preprocess, tmp_path_factory.mktemp("cache"))
+    rng = np.random.default_rng(0)
+    rows = np.arange(0, 140, 2)
+    p = rng.dirichlet(np.ones(7), len(rows)) * 0.5
+    p[np.arange(len(rows)), np.where(rng.random(len(rows)) < 0.7, store.labels[rows], 0)] += 0.5
+    folder = RunFolder(tmp_path_factory.mktemp("run"))
+    folder.file("status.json").write_text('{"format": 1, "state": "finished"}')
+    meta = predictions.Meta("drawn", "val", folder.name, selected_on_this_part=True)
+    ids = store.frame["id"].gather(rows).to_list()
+    predictions.write(
+        folder.predictions("val"), predictions.from_arrays(ids, store.labels[rows], p, store.classes, meta)
+    )
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "said"),
+    [
+        (["check"], None, ""),
+        (["check", "one", "two"], ConfigError, "expected one folder, found one, two"),
+        (["check", "model=resnet18"], ConfigError, "expected keys of data, preprocess, machine"),
+        (["check", "data.part=all"], ConfigError, "expected a folder, or data=NAME"),
+        (["check", "nowhere"], DataError, "does not exist"),
+        (["show", "data=drawn", "data.cuont=3"], ConfigError, "did you mean count"),
+    ],
+)
+def test_wrong_input(arguments: list[str], error: type[Exception] | None, said: str) -> None:
+    if error is None:
+        assert CliRunner().invoke(app, ["data", *arguments]).exit_code == 2
+        return
+    with pytest.raises(error, match=said):
+        call(*arguments)
