@@ -3,6 +3,7 @@
 import hashlib
 import json
 import logging
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,13 @@ class SelectedStore(Store):
     @property
     def frame(self) -> pl.DataFrame:
         return self._frame
+
+    @cached_property
+    def targets(self) -> np.ndarray | None:
+        if "target" not in self._frame.columns:
+            return None
+        rows: np.ndarray = self._frame["target"].explode().to_numpy()
+        return rows.reshape(len(self), len(self.classes))
 
     @property
     def rejected(self) -> pl.DataFrame:
@@ -143,6 +151,9 @@ def select(store: Store, data: DataConfig) -> Store:
             rejections((i, "class not chosen", classes[k]) for i, k in zip(left["id"], own, strict=True))
         )
         frame = frame.filter(pl.col("label") >= 0)
+        if "target" in frame.columns:
+            soft = chosen.probabilities(np.array(frame["target"].to_list()))
+            frame = frame.with_columns(target=pl.Series(soft.tolist(), dtype=pl.List(pl.Float32)))
         taken = {
             new: [classes[old] for old, to in enumerate(chosen.targets) if to == index]
             for index, new in enumerate(chosen.classes)
@@ -197,7 +208,7 @@ def _tied(store: Store, frame: pl.DataFrame) -> tuple[pl.DataFrame, str]:
 def _fingerprint(whole: str, classes: tuple[str, ...], frame: pl.DataFrame) -> str:
     digest = hashlib.blake2b(digest_size=16)
     digest.update(json.dumps([whole, list(classes)]).encode())
-    columns = [name for name in ("id", "label", "group", "cluster") if name in frame.columns]
+    columns = [name for name in ("id", "label", "group", "cluster", "target") if name in frame.columns]
     for start in range(0, frame.height, 10_000):
         digest.update(json.dumps(frame.select(columns).slice(start, 10_000).rows()).encode())
     return digest.hexdigest()

@@ -204,6 +204,34 @@ def test_a_large_cluster_warns(tmp_path: Path, caplog: pytest.LogCaptureFixture,
     assert "The largest has 2 images" in tied.notes[-1]
 
 
+def test_soft_labels_go_with_their_classes(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    soft = rng.dirichlet(np.ones(3), 20)
+    frame = pl.DataFrame(
+        {
+            "id": [f"{row:02d}" for row in range(20)],
+            "label": soft.argmax(axis=1),
+            "split": None,
+            "group": None,
+        }
+    ).cast({"label": pl.Int64, "split": pl.String, "group": pl.String})
+    frame = frame.with_columns(target=pl.Series(soft.tolist(), dtype=pl.List(pl.Float32)))
+    images = rng.integers(0, 256, (20, 12, 12), dtype=np.uint8)
+    table = SampleTable("soft", ("anger", "fear", "happiness"), frame, ImageArray(images))
+    store = prepare(lambda: table, {"name": "soft"}, Preparation(12, 1), tmp_path)
+    some = select(store, Fer2013Data(classes=["happiness", "anger"]))
+    kept = soft.argmax(axis=1) != 1
+    expected = soft[kept][:, [2, 0]]
+    np.testing.assert_allclose(some.targets, expected / expected.sum(axis=1, keepdims=True), atol=1e-6)
+    assert (some.targets.argmax(axis=1) == some.labels).all()
+    merged = select(store, Fer2013Data(classes={"bad": ["anger", "fear"], "good": ["happiness"]}))
+    np.testing.assert_allclose(merged.targets[:, 0], soft[:, :2].sum(axis=1), atol=1e-6)
+    file = tmp_path / "out.csv"
+    file.write_text("id\n03\n")
+    left = select(store, Fer2013Data(exclude=file))
+    np.testing.assert_allclose(left.targets, np.delete(soft, 3, axis=0), atol=1e-6)
+
+
 def test_a_run_s_split_uses_the_selection(tmp_path: Path) -> None:
     config = compose(["data.count=140", "data.imbalance=0", "data.classes=[sadness,anger]"])
     store = open_store(config.data, config.preprocess, tmp_path)
