@@ -92,3 +92,16 @@ def draw(
     from emotion.commands.draw import draw
 
     draw(form, folder, count, seed)
+
+
+@app.command()
+def card(
+    name: Annotated[str | None, typer.Argument(help="A data set, as after data=; default: all.")] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="Folder for a file each; default: print.")
+    ] = None,
+) -> None:
+    """Data cards: citation, licence, layouts, published counts and cautions of a set, a page each."""
+    from emotion.commands.inspection import card
+
+    card(name, out)

@@ -1,5 +1,6 @@
 """What `emotion data list|check|prepare|show|stats|audit` do."""
 
+import difflib
 import re
 from collections.abc import Sequence
 from contextlib import suppress
@@ -20,7 +21,7 @@ from emotion.errors import ConfigError, DataError
 from emotion.evaluation import folds, label_errors, predictions
 from emotion.evaluation.predictions import Predictions
 from emotion.launch import compose
-from emotion.reporting import audit_page
+from emotion.reporting import audit_page, set_card
 from emotion.reporting.figures import contact_sheet, data_statistics
 from emotion.reporting.tables import Cell, Column, Table, text
 from emotion.runs import RunFolder
@@ -93,6 +94,27 @@ def list_sets() -> None:
             Column("made", number=False),
         )
         print(text(Table(f"Prepared in {default_cache_dir()}", columns, tuple(stores))))
+
+
+def card(name: str | None, out: Path | None) -> None:
+    """
+    Raises:
+        DataError: there is no such data set.
+    """
+    known = data_sets()
+    if name is not None and name not in known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else "."
+        raise DataError(f"expected one of {', '.join(known)}, found {name!r}{hint}")
+    for each in known if name is None else [name]:
+        reader: Any = registry.builder("data", each)
+        if not hasattr(reader, "FACTS"):  # of a plug-in
+            continue
+        page = set_card.markdown(each, reader.FACTS)
+        if out is None:
+            print(page, end="")
+        else:
+            atomic.write_text(out / f"{each}.md", page)
 
 
 def check(where: Sequence[str]) -> None:

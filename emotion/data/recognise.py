@@ -9,6 +9,8 @@ from emotion.schema import DataConfig
 
 # Forms that any set can have: taken only where nothing more particular fits.
 _GENERAL = frozenset({"folder", "csv"})
+# A download that holds another one, whose layout fits too.
+_HOLDS = {"ferplus": "fer2013"}
 
 
 def data_sets() -> dict[str, type[DataConfig]]:
@@ -34,6 +36,7 @@ def recognise(root: Path) -> str:
     refusals = {name: _refusal(name, root) for name in data_sets() if needs_root(name)}
     found = [name for name, refusal in refusals.items() if refusal is None]
     found = [name for name in found if name not in _GENERAL] or found
+    found = [name for name in found if not any(_HOLDS.get(other) == name for other in found)]
     if len(found) == 1:
         return found[0]
     if found:

@@ -9,7 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from emotion.cli import app
-from emotion.data.recognise import needs_root, recognise
+from emotion.data.recognise import data_sets, needs_root, recognise
 from emotion.errors import ConfigError, DataError
 from emotion.evaluation import label_errors, predictions
 from emotion.runs import RunFolder
@@ -50,6 +50,11 @@ def test_a_folder_is_recognised_by_its_layout(fer_folders: Path, lfw: Path) -> N
     assert recognise(fer_folders) == "fer2013"
     assert recognise(lfw) == "lfw_ms"
     assert not needs_root("drawn")
+
+
+def test_a_download_that_holds_another_is_the_larger_one(tmp_path: Path) -> None:
+    call("draw", tmp_path / "both", "--as", "ferplus")
+    assert recognise(tmp_path / "both") == "ferplus"
 
 
 def test_what_is_no_data_set_is_answered_by_every_reader(tmp_path: Path) -> None:
@@ -183,3 +188,17 @@ def test_wrong_input(arguments: list[str], error: type[Exception] | None, said: 
         return
     with pytest.raises(error, match=said):
         call(*arguments)
+
+
+def test_a_card_tells_what_the_reader_knows(tmp_path: Path) -> None:
+    from emotion.data.readers.raf_db import FACTS
+
+    text = call("card", "raf_db")
+    for fact in (FACTS.title, FACTS.citation, FACTS.licence, *FACTS.layouts, *FACTS.cautions, "data=raf_db"):
+        assert fact in text
+    assert "| happiness | 4,772 | 1,185 |" in text  # as published (Li, Deng and Du 2017)
+    call("card", "--out", tmp_path)
+    assert {path.stem for path in tmp_path.glob("*.md")} == set(data_sets())
+    assert (tmp_path / "raf_db.md").read_text() == text
+    with pytest.raises(DataError, match="did you mean jaffe"):
+        call("card", "jafe")
