@@ -173,16 +173,75 @@ class CsvData(DataConfig):
 
 
 class PreprocessConfig(Named):
-    name: Literal["default"] = "default"
+    """What every preprocessing has."""
+
     size_px: Annotated[int, Field(ge=8, le=2048)] | None = Field(
-        None, description="edge of the stored square image; null: the data set's own size"
+        None, description="edge of the stored square image; null: crop_px, else the data set's own size"
+    )
+    crop_px: Annotated[int, Field(ge=8, le=2048)] | None = Field(
+        None,
+        description="before resizing cut the centre of larger images, and pad smaller ones with black, to this edge; "
+        "null: the whole image",
     )
     margin: NonNegative = Field(0.0, description="widen the face box by this share of its size on each side")
     statistics: Literal["auto", "training", "pretrained", "unit", "raw"] = Field(
         "auto",
         description="normalisation: mean and deviation of the training part or of the pretrained weights "
-        "(auto: those that the weights were trained with, else training), unit: [0, 1], raw: 0 to 255",
+        "(auto: those that the weights were trained with, else training), unit: [0, 1], raw: 0 to 255, or the "
+        "filter's own values",
     )
+
+    def filter_options(self) -> dict[str, Any]:
+        """The keys of the filter: those it adds to the common ones."""
+        return self.model_dump(exclude=set(PreprocessConfig.model_fields))
+
+
+class NoFilter(PreprocessConfig):
+    name: Literal["default"] = "default"
+
+
+class FilterConfig(PreprocessConfig):
+    as_published: bool = Field(
+        False,
+        description="study B's mistake: cut the filter's values to whole numbers, which leaves next to nothing of most",
+    )
+
+
+class ClaheFilter(FilterConfig):
+    name: Literal["clahe"] = "clahe"
+    clip_limit: Annotated[float, Field(gt=0, le=1)] = Field(
+        0.01, description="limit of the contrast, 1 for none (study B: 0.99)"
+    )
+
+
+class EqualizeFilter(FilterConfig):
+    name: Literal["equalize"] = "equalize"
+    radius_px: PositiveInt | None = Field(
+        None,
+        description="equalise each pixel within a disk of this radius (study B: 30); null: the whole image",
+    )
+
+
+class NormalizeFilter(FilterConfig):
+    name: Literal["normalize"] = "normalize"
+
+
+class EdgesFilter(FilterConfig):
+    name: Literal["edges"] = "edges"
+    operator: Literal["prewitt", "scharr", "sobel", "roberts"] = Field(
+        "sobel", description="how the gradient is taken, whose magnitude is the image"
+    )
+
+
+class ThresholdFilter(FilterConfig):
+    name: Literal["threshold"] = "threshold"
+    method: Literal["yen", "isodata", "mean"] = Field(
+        "mean", description="what is taken for the threshold of an image"
+    )
+
+
+class StandardizeFilter(FilterConfig):
+    name: Literal["standardize"] = "standardize"
 
 
 class ModelConfig(Named):
@@ -465,7 +524,15 @@ _BUILT_IN: dict[str, dict[type[Named], str | None]] = {
         FolderData: "emotion.data.readers.class_folders",
         CsvData: "emotion.data.readers.csv_table",
     },
-    "preprocess": {PreprocessConfig: None},
+    "preprocess": {
+        NoFilter: None,
+        ClaheFilter: "emotion.data.filters:clahe",
+        EqualizeFilter: "emotion.data.filters:equalize",
+        NormalizeFilter: "emotion.data.filters:normalize",
+        EdgesFilter: "emotion.data.filters:edges",
+        ThresholdFilter: "emotion.data.filters:threshold",
+        StandardizeFilter: "emotion.data.filters:standardize",
+    },
     "head": {LinearHead: "emotion.models.heads:linear", MlpHead: "emotion.models.heads:mlp"},
     "augment": {
         AugmentNone: None,

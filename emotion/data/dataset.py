@@ -6,6 +6,7 @@ from typing import Any
 
 from emotion import registry
 from emotion.data.cache import default_cache_dir
+from emotion.data.filters import Filter
 from emotion.data.preparation import Preparation
 from emotion.data.selection import select
 from emotion.data.splits import Split, make_split
@@ -71,9 +72,11 @@ def prepared_store(
 def _preparation(data: DataConfig, preprocess: PreprocessConfig) -> Preparation:
     reader: Any = registry.builder("data", data.name)
     return Preparation(
-        size_px=preprocess.size_px or data.reader_options().get("size_px") or reader.NATURAL_SIZE_PX,
+        size_px=preprocess.size_px or preprocess.crop_px or data.reader_options().get("size_px") or reader.NATURAL_SIZE_PX,
         channels=reader.CHANNELS,
         margin=preprocess.margin,
+        crop_px=preprocess.crop_px,
+        filter=Filter.of(preprocess),
     )
 
 

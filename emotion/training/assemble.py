@@ -120,7 +120,8 @@ def _statistics(
     if chosen == "unit":
         return [0.0] * channels, [1.0] * channels
     if chosen == "raw":
-        return [0.0] * channels, [1 / 255] * channels
+        low, high = data.store.preparation.value_range
+        return [(0 - low) / (high - low)] * channels, [1 / (high - low)] * channels
     if chosen == "pretrained":
         published = door.published(config.model.name)
         mean, std = list(published.get("mean", (0.5,))), list(published.get("std", (0.5,)))

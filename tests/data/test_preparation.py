@@ -50,6 +50,34 @@ def test_the_margin_widens_the_box_and_stops_at_the_border() -> None:
     assert np.array_equal(corner[:, :, 0], image[0:6, 0:6])
 
 
+def centred(image: np.ndarray, edge: int) -> np.ndarray:
+    """What is cut out or padded, a pixel at a time."""
+    found = np.zeros((edge, edge, *image.shape[2:]), image.dtype)
+    shifts = [(n - edge) // 2 if n > edge else -((edge - n) // 2) for n in image.shape[:2]]
+    for row in range(edge):
+        for column in range(edge):
+            y, x = row + shifts[0], column + shifts[1]
+            if 0 <= y < image.shape[0] and 0 <= x < image.shape[1]:
+                found[row, column] = image[y, x]
+    return found
+
+
+@pytest.mark.parametrize("shape", [(9, 9), (20, 31), (9, 30), (31, 8), (11, 11), (10, 12)])
+def test_the_centre_is_cut_out_or_padded_with_black(shape: tuple[int, int]) -> None:
+    image = RNG.integers(1, 256, shape, dtype=np.uint8)
+    assert np.array_equal(Preparation(11, 1, crop_px=11)(image)[:, :, 0], centred(image, 11))
+    colour = RNG.integers(1, 256, (*shape, 3), dtype=np.uint8)
+    assert np.array_equal(Preparation(11, 3, crop_px=11)(colour), centred(colour, 11))
+
+
+def test_a_cut_is_enlarged_and_a_box_comes_first() -> None:
+    image = RNG.integers(0, 256, (40, 40), dtype=np.uint8)
+    enlarged = Preparation(20, 1, crop_px=10)(image)
+    assert np.array_equal(enlarged, Preparation(20, 1)(image[15:25, 15:25]))
+    boxed = Preparation(10, 1, crop_px=10)(image, (2, 4, 20, 20))
+    assert np.array_equal(boxed[:, :, 0], image[9:19, 7:17])
+
+
 @pytest.mark.parametrize("box", [(40, 0, 5, 5), (0, 0, 0, 5), (0, 0, -3, 5), (-9, -9, 4, 4)])
 def test_an_impossible_box_is_a_data_error(box: tuple[int, int, int, int]) -> None:
     with pytest.raises(DataError, match="empty or outside of the image of 30 × 20"):
@@ -81,8 +109,8 @@ def test_it_survives_json_and_refuses_another_format() -> None:
     preparation = Preparation(64, 3, margin=0.1)
     data = json.loads(json.dumps(preparation.to_dict()))
     assert Preparation.from_dict(data) == preparation
-    with pytest.raises(DataError, match="found format 2"):
-        Preparation.from_dict(data | {"format": 2})
+    with pytest.raises(DataError, match="found format 3"):
+        Preparation.from_dict(data | {"format": 3})
 
 
 @pytest.mark.parametrize("arguments", [(0, 1, 0.0), (48, 2, 0.0), (48, 1, -0.1)])
