@@ -319,6 +319,14 @@ class MlpHead(HeadConfig):
     )
 
 
+class CosineHead(HeadConfig):
+    name: Literal["cosine"] = "cosine"
+    init: Literal["default"] = Field("default", description="a direction can't be zero")
+    scale: Positive = Field(
+        30.0, description="logits are this times the cosine of features and class directions"
+    )
+
+
 class AugmentNone(Named):
     name: Literal["none"] = "none"
 
@@ -367,15 +375,41 @@ class NaturalSampling(Named):
 
 class UndersampleSampling(Named):
     name: Literal["undersample"] = "undersample"
+    per_class: PositiveInt | None = Field(
+        None, description="at most so many images of each class an epoch; null: as many as the rarest one has"
+    )
+
+
+class OversampleSampling(Named):
+    name: Literal["oversample"] = "oversample"
+    augmented: Literal["all", "copies"] = Field(
+        "all",
+        description="which draws are augmented: all, or only the copies that fill up rare classes (study C, honest)",
+    )
 
 
 class BalancedSampling(Named):
     name: Literal["balanced"] = "balanced"
 
 
+class SquareRootSampling(Named):
+    name: Literal["square_root"] = "square_root"
+
+
 class LossConfig(Named):
-    class_weights: Literal["none", "balanced"] = Field(
-        "none", description="balanced: inverse class frequency of the training part, mean 1 over its images"
+    """What every loss has."""
+
+    class_weights: Literal["none", "balanced", "effective"] = Field(
+        "none",
+        description="balanced: inverse class frequency of the training part, mean 1 over its images; effective: "
+        "inverse effective number of images (Cui et al. 2019), mean 1 over the classes",
+    )
+    effective_beta: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.999, description="of class_weights=effective: 0 no weights, towards 1 inverse class frequency"
+    )
+    weights_from_epoch: Annotated[int, Field(ge=0)] = Field(
+        0,
+        description="class_weights apply from this epoch on: deferred re-weighting (Cao et al. 2019: at 80 %)",
     )
     label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.0, description="share of the target spread evenly over all classes"
@@ -389,6 +423,26 @@ class CrossEntropy(LossConfig):
 class Focal(LossConfig):
     name: Literal["focal"] = "focal"
     gamma: NonNegative = Field(2.0, description="focusing exponent; 0 is cross-entropy")
+
+
+class LogitAdjusted(LossConfig):
+    name: Literal["logit_adjusted"] = "logit_adjusted"
+    tau: NonNegative = Field(
+        1.0, description="share of the log class frequency that training adds to the logits"
+    )
+
+
+class BalancedSoftmax(LossConfig):
+    name: Literal["balanced_softmax"] = "balanced_softmax"
+
+
+class Ldam(LossConfig):
+    name: Literal["ldam"] = "ldam"
+    max_margin: NonNegative = Field(
+        0.5,
+        description="margin of the rarest class in logits, the others' going with n_k ** -1/4 (as published: 15, that "
+        "is 0.5 times the scale of head=cosine)",
+    )
 
 
 class OptimizerConfig(Named):
@@ -468,6 +522,14 @@ class TrainerConfig(Group):
     )
     gradient_clip: Positive | None = Field(None, description="largest norm of the gradient")
     accumulate: PositiveInt = Field(1, description="batches whose gradients are added up before a step")
+    mixup: NonNegative = Field(
+        0.0, description="blend pairs of images and their targets, by shares from Beta(this, this); 0: off"
+    )
+    cutmix: NonNegative = Field(
+        0.0,
+        description="paste a rectangle of another image, by shares from Beta(this, this); 0: off. With mixup: one of "
+        "the two a batch",
+    )
 
 
 class EarlyStopping(Group):
@@ -533,7 +595,11 @@ _BUILT_IN: dict[str, dict[type[Named], str | None]] = {
         ThresholdFilter: "emotion.data.filters:threshold",
         StandardizeFilter: "emotion.data.filters:standardize",
     },
-    "head": {LinearHead: "emotion.models.heads:linear", MlpHead: "emotion.models.heads:mlp"},
+    "head": {
+        LinearHead: "emotion.models.heads:linear",
+        MlpHead: "emotion.models.heads:mlp",
+        CosineHead: "emotion.models.heads:cosine",
+    },
     "augment": {
         AugmentNone: None,
         AugmentBasic: "emotion.data.augment:Basic",
@@ -544,9 +610,17 @@ _BUILT_IN: dict[str, dict[type[Named], str | None]] = {
     "sampling": {
         NaturalSampling: "emotion.data.sampling:Natural",
         UndersampleSampling: "emotion.data.sampling:Undersample",
-        BalancedSampling: "emotion.data.sampling:Balanced",
+        OversampleSampling: "emotion.data.sampling:Oversample",
+        BalancedSampling: "emotion.data.sampling:balanced",
+        SquareRootSampling: "emotion.data.sampling:square_root",
     },
-    "loss": {CrossEntropy: "emotion.models.losses:CrossEntropy", Focal: "emotion.models.losses:Focal"},
+    "loss": {
+        CrossEntropy: "emotion.models.losses:CrossEntropy",
+        Focal: "emotion.models.losses:Focal",
+        LogitAdjusted: "emotion.models.losses:logit_adjusted",
+        BalancedSoftmax: "emotion.models.losses:balanced_softmax",
+        Ldam: "emotion.models.losses:Ldam",
+    },
     "optimizer": {
         AdamW: "emotion.models.optimizers:adamw",
         Adam: "emotion.models.optimizers:adam",

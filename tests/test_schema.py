@@ -54,7 +54,8 @@ def test_seed_zero_is_a_seed() -> None:
         ({"model": {"name": "efficientnetb0"}}, "found 'efficientnetb0'; did you mean efficientnet_b0"),
         (
             {"sampling": {"name": "oversampl"}},
-            "sampling.name: expected one of natural, undersample, balanced",
+            "sampling.name: expected one of natural, undersample, oversample, balanced, square_root, found "
+            "'oversampl'; did you mean oversample?",
         ),
         ({"fold": 7}, "fold: expected null or 0 to 3 (folds=4), found 7"),
         (
@@ -82,6 +83,22 @@ def test_one_problem_one_line(plain: dict, said: str) -> None:
     found = problems(plain)
     assert len(found) == 1
     assert said in found[0]
+
+
+def test_imbalance_methods_can_be_swept_together() -> None:
+    """Every sampling with every loss, its weights, smoothing and mixing: no key belongs to one of them alone."""
+    common = {"label_smoothing": 0.1, "weights_from_epoch": 2, "effective_beta": 0.99}
+    for sampling in entries("sampling"):
+        for loss in entries("loss"):
+            for weights in ("none", "balanced", "effective"):
+                config = schema.validate(
+                    {
+                        "sampling": {"name": sampling},
+                        "loss": {"name": loss, "class_weights": weights, **common},
+                        "trainer": {"mixup": 0.2, "cutmix": 1.0},
+                    }
+                )
+                assert (config.sampling.name, config.loss.name) == (sampling, loss)
 
 
 def test_all_problems_at_once() -> None:

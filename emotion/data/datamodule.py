@@ -120,7 +120,7 @@ class ExpressionDataModule(LightningDataModule):
     ) -> DataLoader[Batch]:
         workers = self.workers if augment is not None else 0
         return DataLoader(
-            _Images(self.store, augment, self.seed, sample_target),
+            _Images(self.store, augment, self.seed, self.sampling.first_augmented, sample_target),
             batch_sampler=batches,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -134,11 +134,17 @@ class _Images(Dataset[Any]):
     """Whole batches from the store."""
 
     def __init__(
-        self, store: Store, augment: augmentation.Augmenter | None, seed: int, sample_target: bool
+        self,
+        store: Store,
+        augment: augmentation.Augmenter | None,
+        seed: int,
+        first_augmented: int,
+        sample_target: bool,
     ) -> None:
         self.store = store
         self.augment = augment
         self.seed = seed
+        self.first_augmented = first_augmented
         self.keys = store.keys if augment is not None else None
         self.sample_target = sample_target
 
@@ -152,7 +158,11 @@ class _Images(Dataset[Any]):
         rows, draw, epoch = np.ascontiguousarray(np.array(draws, np.int64).T)
         images = self.store.images[rows]
         if self.augment is not None and self.keys is not None:
-            images = self.augment(images, counter.mix(self.seed, epoch, self.keys[rows], draw))
+            random = counter.mix(self.seed, epoch, self.keys[rows], draw)
+            if self.first_augmented == 0:
+                images = self.augment(images, random)
+            elif (chosen := draw >= self.first_augmented).any():
+                images[chosen] = self.augment(images[chosen], random[chosen])
         batch = {
             "image": torch.from_numpy(np.asarray(images)),
             "label": torch.from_numpy(self.store.labels[rows]),

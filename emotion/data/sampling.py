@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 
@@ -32,10 +32,17 @@ class Sampling(Protocol):
         """M, the same in every epoch."""
         ...
 
+    @property
+    def first_augmented(self) -> int:
+        """The draw number from which on an image is augmented."""
+        ...
+
 
 @dataclass(frozen=True)
 class Natural:
     """Every image once."""
+
+    first_augmented = 0
 
     def plan(self, labels: np.ndarray, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         return _rng(seed, epoch).permutation(len(labels)), np.zeros(len(labels), np.int64)
@@ -46,29 +53,85 @@ class Natural:
 
 @dataclass(frozen=True)
 class Undersample:
-    """As many images of each class as the rarest one has, others in each epoch."""
+    """At most `per_class` images of each class, others in each epoch; None: as many as the rarest class has."""
+
+    per_class: int | None = None
+
+    first_augmented = 0
 
     def plan(self, labels: np.ndarray, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        return _equal_shares(labels, int(_present(labels).min()), _rng(seed, epoch))
+        return _shares(labels, self._amounts(labels), _rng(seed, epoch))
 
     def size(self, labels: np.ndarray) -> int:
+        return int(self._amounts(labels).sum())
+
+    def _amounts(self, labels: np.ndarray) -> np.ndarray:
         present = _present(labels)
-        return int(present.min()) * len(present)
+        return np.minimum(present, present.min() if self.per_class is None else self.per_class)
 
 
 @dataclass(frozen=True)
-class Balanced:
+class Oversample:
     """As many draws of each class as the commonest one has images: every image is drawn, the rare ones often.
 
     Within a class the images are drawn equally often, give or take one.
+
+    Attributes:
+        augmented: "all" draws, or only the "copies": an image's first draw of an epoch then is the image itself.
     """
 
+    augmented: Literal["all", "copies"] = "all"
+
+    @property
+    def first_augmented(self) -> int:
+        return 0 if self.augmented == "all" else 1
+
     def plan(self, labels: np.ndarray, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        return _equal_shares(labels, int(_present(labels).max()), _rng(seed, epoch))
+        return _shares(labels, self._amounts(labels), _rng(seed, epoch))
 
     def size(self, labels: np.ndarray) -> int:
+        return int(self._amounts(labels).sum())
+
+    def _amounts(self, labels: np.ndarray) -> np.ndarray:
         present = _present(labels)
-        return int(present.max()) * len(present)
+        return np.full_like(present, present.max())
+
+
+@dataclass(frozen=True)
+class ByPower:
+    """As many draws as there are images, each class's share proportional to n_k ** power.
+
+    0 is class-balanced and 0.5 square-root sampling (Kang et al. 2020, eq. 1). Of a class with more images than draws
+    each epoch shows others; the images of the rare ones are drawn equally often, give or take one.
+    """
+
+    power: float
+
+    first_augmented = 0
+
+    def plan(self, labels: np.ndarray, seed: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        return _shares(labels, self._amounts(labels), _rng(seed, epoch))
+
+    def size(self, labels: np.ndarray) -> int:
+        return len(labels)
+
+    def _amounts(self, labels: np.ndarray) -> np.ndarray:
+        """Whole numbers that add up to N: rounded down, then one more for the largest remainders."""
+        weights = _present(labels).astype(float) ** self.power
+        exact = len(labels) * weights / weights.sum()
+        amounts = np.floor(exact + 1e-9).astype(np.int64)
+        amounts[np.argsort(amounts - exact, kind="stable")[: len(labels) - amounts.sum()]] += 1
+        return amounts
+
+
+def balanced() -> ByPower:
+    """Every class is drawn equally often."""
+    return ByPower(0.0)
+
+
+def square_root() -> ByPower:
+    """Between `balanced` and `natural`."""
+    return ByPower(0.5)
 
 
 def build(section: Named) -> Sampling:
@@ -87,15 +150,17 @@ def _present(labels: np.ndarray) -> np.ndarray:
     return counts[counts > 0]
 
 
-def _equal_shares(labels: np.ndarray, share: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """`share` draws of every class, in random order."""
+def _shares(
+    labels: np.ndarray, amounts: np.ndarray, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """`amounts` draws of the classes that occur, in the order of their numbers; mixed."""
     positions, draws = [], []
-    for label in np.unique(labels):
+    for label, amount in zip(np.unique(labels), amounts.tolist(), strict=True):
         rows = np.flatnonzero(labels == label)
-        rounds, rest = divmod(share, len(rows))
+        rounds, rest = divmod(amount, len(rows))
         positions += [np.tile(rows, rounds), rng.permutation(rows)[:rest]]
         draws += [np.repeat(np.arange(rounds), len(rows)), np.full(rest, rounds)]
-    order = rng.permutation(share * len(np.unique(labels)))
+    order = rng.permutation(int(amounts.sum()))
     return np.concatenate(positions)[order], np.concatenate(draws)[order]
 
 

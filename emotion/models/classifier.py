@@ -5,6 +5,7 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
@@ -13,6 +14,8 @@ from emotion import counter, registry
 from emotion.errors import RunError
 from emotion.models.device import DevicePreprocess
 from emotion.models.layers import clip_norms, kernels, l2_penalty
+from emotion.models.losses import CrossEntropy
+from emotion.models.mixing import Mixing
 from emotion.models.network import Network
 from emotion.models.optimizers import parameter_groups
 from emotion.schema import RunConfig
@@ -53,7 +56,9 @@ class ExpressionClassifier(pl.LightningModule):
         self.network = network
         self.device_module = device_module
         self.loss: nn.Module = registry.builder("loss", config.loss.name)(config.loss, class_counts)
+        self.mixing = Mixing(config.trainer.mixup, config.trainer.cutmix)
         self.val_metrics = validation_metrics(len(class_counts))
+        self.classes = len(class_counts)
         self.check_every = check_every
         self.reused = ""
         model = config.model
@@ -112,15 +117,24 @@ class ExpressionClassifier(pl.LightningModule):
         frozen_epochs = self.config.model.freeze_epochs
         if frozen_epochs is not None and self.current_epoch >= frozen_epochs and self.network.frozen:
             self.network.unfreeze()
+        if isinstance(self.loss, CrossEntropy):
+            self.loss.epoch = self.current_epoch
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         """Dropout and its like draw from (seed, epoch, batch, rank), whatever was drawn before."""
-        seed = counter.mix(self.config.seed, self.current_epoch, batch_idx, self.global_rank)
-        torch.manual_seed(int(seed) >> 1)
+        torch.manual_seed(self._step_seed(batch_idx))
+
+    def _step_seed(self, batch: int) -> int:
+        return int(counter.mix(self.config.seed, self.current_epoch, batch, self.global_rank)) >> 1
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        logits = self(batch["image"])
-        loss = self.loss(logits, batch.get("target", batch["label"]))
+        images, target = self.device_module(batch["image"]), batch.get("target", batch["label"])
+        if self.mixing:
+            if target.ndim == 1:
+                target = F.one_hot(target, self.classes).float()
+            images, target = self.mixing(images, target, self._step_seed(batch_idx))
+        logits = self.network(images)
+        loss = self.loss(logits, target)
         with torch.no_grad():
             count = len(logits)
             self._loss_sum += loss.detach() * count
@@ -147,7 +161,10 @@ class ExpressionClassifier(pl.LightningModule):
         return int(self._seen)
 
     def training_totals(self) -> dict[str, float]:
-        """Mean loss and accuracy of the epoch's training batches, as they were when they were trained on."""
+        """Mean loss and accuracy of the epoch's training batches, as they were when they were trained on.
+
+        Of a mixed image the label counts that it came with.
+        """
         seen = max(float(self._seen), 1.0)
         return {"train/loss": float(self._loss_sum) / seen, "train/accuracy": float(self._correct) / seen}
 

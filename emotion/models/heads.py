@@ -1,8 +1,10 @@
 """Classification heads: from backbone features (N, F) to logits (N, K), unnormalised."""
 
-from torch import nn
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from emotion.schema import HeadConfig, LinearHead, MlpHead
+from emotion.schema import CosineHead, HeadConfig, LinearHead, MlpHead
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,
@@ -27,6 +29,24 @@ def mlp(config: MlpHead, features: int, classes: int) -> nn.Sequential:
         layers += [nn.BatchNorm1d(units)] if config.batch_norm else []
         features = units
     return nn.Sequential(*layers, *_last(config, features, classes))
+
+
+def cosine(config: CosineHead, features: int, classes: int) -> nn.Sequential:
+    """Dropout and one layer of cosines, whose logits don't depend on the lengths of features and weights.
+
+    What LDAM is published with (Cao et al. 2019): the classes' margins are compared on one scale.
+    """
+    return nn.Sequential(nn.Dropout(config.dropout), _Cosines(features, classes, config.scale))
+
+
+class _Cosines(nn.Module):
+    def __init__(self, features: int, classes: int, scale: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(nn.init.xavier_uniform_(torch.empty(classes, features)))
+        self.scale = scale
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.scale * F.linear(F.normalize(x), F.normalize(self.weight))
 
 
 def _last(config: HeadConfig, features: int, classes: int) -> list[nn.Module]:

@@ -1,5 +1,6 @@
 """Batches: what they hold, that workers don't change them, and that evaluation is never augmented."""
 
+import dataclasses
 import gc
 import os
 import subprocess
@@ -26,12 +27,23 @@ from emotion.schema import (
     AugmentNone,
     BalancedSampling,
     NaturalSampling,
+    OversampleSampling,
+    SquareRootSampling,
     UndersampleSampling,
 )
 
 MakeStore = Callable[..., Store]
 Batch = dict[str, torch.Tensor]
 LABELS = [0] * 80 + [1] * 44 + [2] * 6
+EVERY_SAMPLING = [
+    NaturalSampling(),
+    UndersampleSampling(),
+    UndersampleSampling(per_class=10),
+    OversampleSampling(),
+    OversampleSampling(augmented="copies"),
+    BalancedSampling(),
+    SquareRootSampling(),
+]
 
 
 @pytest.fixture
@@ -90,7 +102,7 @@ def test_an_epoch_shows_the_training_part_and_nothing_else(store: Store) -> None
 
 @pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # more workers than cores
 @pytest.mark.parametrize("workers", [2, 4])
-@pytest.mark.parametrize("sampling", [NaturalSampling(), BalancedSampling()])
+@pytest.mark.parametrize("sampling", [NaturalSampling(), OversampleSampling()])
 def test_workers_do_not_change_the_batches(store: Store, workers: int, sampling: Any) -> None:
     alone = module(store, sampling=sampling)
     helped = module(store, sampling=sampling, workers=workers)
@@ -125,13 +137,13 @@ def draws_of(batches: list[Batch]) -> dict[int, list[bytes]]:
 
 def test_an_image_that_is_drawn_often_is_never_the_same_twice(store: Store) -> None:
     # Class 2 has 4 training images for class 0's 51: 12 or 13 draws each.
-    found = draws_of(epoch(module(store, sampling=BalancedSampling()), 0))
+    found = draws_of(epoch(module(store, sampling=OversampleSampling()), 0))
     assert max(len(draws) for draws in found.values()) >= 12
     assert all(len(set(draws)) == len(draws) for draws in found.values())
 
 
 def test_twenty_draws_are_twenty_images(make_store: MakeStore) -> None:
-    data = module(make_store([0] * 160 + [1] * 8), sampling=BalancedSampling())
+    data = module(make_store([0] * 160 + [1] * 8), sampling=OversampleSampling())
     found = draws_of(epoch(data, 0))
     rare = {row: draws for row, draws in found.items() if data.store.labels[row] == 1}
     assert max(len(draws) for draws in rare.values()) >= 20
@@ -141,14 +153,14 @@ def test_twenty_draws_are_twenty_images(make_store: MakeStore) -> None:
 def test_a_seed_without_the_draw_number_would_be_noticed(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    data = module(store, sampling=BalancedSampling())
+    data = module(store, sampling=OversampleSampling())
     mixed = counter.mix
     monkeypatch.setattr(counter, "mix", lambda seed, epoch, key, draw: mixed(seed, epoch, key, 0 * draw))
     assert any(len(set(draws)) < len(draws) for draws in draws_of(epoch(data, 0)).values())
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize("sampling", [NaturalSampling(), UndersampleSampling(), BalancedSampling()])
+@pytest.mark.parametrize("sampling", EVERY_SAMPLING)
 @pytest.mark.parametrize("part", ["val", "test"])
 def test_evaluation_shows_each_image_once_unchanged_and_in_order(
     store: Store, part: str, sampling: Any, workers: int
@@ -162,6 +174,44 @@ def test_evaluation_shows_each_image_once_unchanged_and_in_order(
     assert {len(batch["label"]) for batch in first[:-1]} <= {7}
 
 
+def touches_training_only(data: ExpressionDataModule) -> bool:
+    """Whether balancing left validation and test as they are: each image once, and none of them in training."""
+    shown = set(joined(epoch(data, 0), "index").tolist())
+    evaluated = {part: joined(data.evaluation_dataloader(part), "index").tolist() for part in ("val", "test")}
+    return not shown & {*evaluated["val"], *evaluated["test"]} and all(
+        rows == data.split.part(part).tolist() for part, rows in evaluated.items()
+    )
+
+
+@pytest.mark.parametrize("sampling", EVERY_SAMPLING, ids=str)
+def test_balancing_touches_the_training_part_only(store: Store, sampling: Any) -> None:
+    assert touches_training_only(module(store, sampling=sampling))
+
+
+def test_balancing_more_than_the_training_part_would_be_noticed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The two ways it goes wrong: balancing before splitting, and one loader for all parts."""
+    data = module(store, sampling=OversampleSampling())
+    everything = np.sort(np.concatenate([data.split.train, data.split.val]))
+    monkeypatch.setattr(data, "split", dataclasses.replace(data.split, train=everything))
+    assert not touches_training_only(data)
+    monkeypatch.undo()
+    monkeypatch.setattr(data, "_evaluation", lambda part: data.train_dataloader())
+    assert not touches_training_only(data)
+
+
+def test_the_copies_alone_are_augmented(store: Store) -> None:
+    data = module(store, sampling=OversampleSampling(augmented="copies"))
+    found = draws_of(epoch(data, 0))
+    for row, pictures in found.items():
+        original = np.asarray(store.images[row]).tobytes()
+        assert pictures.count(original) == 1
+        assert len(set(pictures)) == len(pictures)
+    all_changed = draws_of(epoch(module(store, sampling=OversampleSampling()), 0))
+    assert not any(np.asarray(store.images[row]).tobytes() in all_changed[row] for row in all_changed)
+
+
 def test_augmentation_in_validation_would_be_noticed(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     data = module(store)
     assert not unchanged(epoch(data, 0), store)
@@ -172,7 +222,7 @@ def test_augmentation_in_validation_would_be_noticed(store: Store, monkeypatch: 
 
 
 def test_class_counts_are_those_of_the_part_as_it_is(store: Store) -> None:
-    data = module(store, sampling=BalancedSampling())
+    data = module(store, sampling=OversampleSampling())
     for part in ("train", "val", "test"):
         expected = [(store.labels[data.split.part(part)] == label).sum() for label in range(3)]
         assert data.class_counts(part).tolist() == expected
@@ -273,11 +323,13 @@ def anonymous_mib() -> float:
 def measure(cache: Path) -> None:
     """Print for each store in `cache`: bytes of memory an image beyond the map, seconds to the first batch."""
     sizes = sorted((Store.open(path) for path in cache.glob("many-*")), key=len)
-    epoch(module(sizes[0], augment=AugmentNone(), sampling=BalancedSampling()), 0)  # what the first use takes
+    epoch(
+        module(sizes[0], augment=AugmentNone(), sampling=OversampleSampling()), 0
+    )  # what the first use takes
     for store in sizes:
         before, started = anonymous_mib(), time.perf_counter()
         opened = Store.open(store.path)
-        data = module(opened, batch_size=128, sampling=BalancedSampling())
+        data = module(opened, batch_size=128, sampling=OversampleSampling())
         batch = next(iter(data.train_dataloader()))
         seconds = time.perf_counter() - started
         gc.collect()

@@ -5,10 +5,21 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from emotion.data.sampling import Balanced, ConsecutiveBatches, EpochBatches, Natural, Sampling, Undersample
+from emotion.data.sampling import (
+    ConsecutiveBatches,
+    EpochBatches,
+    Natural,
+    Oversample,
+    Sampling,
+    Undersample,
+    balanced,
+    build,
+    square_root,
+)
+from emotion.registry import entries
 
 LABELS = np.repeat([0, 1, 3], [100, 35, 5])  # class 2 has no images
-EVERY = [Natural(), Undersample(), Balanced()]
+EVERY = [Natural(), Undersample(), Undersample(20), Oversample(), balanced(), square_root()]
 
 
 def draws_are_numbered(positions: np.ndarray, draws: np.ndarray) -> bool:
@@ -39,8 +50,34 @@ def test_undersample_shows_others_in_each_epoch() -> None:
     assert len(shown) > 130
 
 
-def test_balanced_shows_as_many_of_each_class_as_the_commonest_has() -> None:
-    positions, draws = Balanced().plan(LABELS, 0, 0)
+def test_undersample_to_a_number_leaves_smaller_classes_whole() -> None:
+    positions, draws = Undersample(20).plan(LABELS, 0, 0)
+    assert Counter(LABELS[positions].tolist()) == {0: 20, 1: 20, 3: 5}
+    assert len(set(positions)) == 45
+    assert not draws.any()
+
+
+@pytest.mark.parametrize(("sampling", "power"), [(balanced(), 0.0), (square_root(), 0.5)])
+def test_an_epoch_of_shares_has_as_many_draws_as_there_are_images(sampling: Sampling, power: float) -> None:
+    positions, draws = sampling.plan(LABELS, 0, 0)
+    assert len(positions) == 140
+    weights = np.array([100, 35, 5]) ** power  # Kang et al. 2020, eq. 1
+    found = Counter(LABELS[positions].tolist())
+    for label, weight in zip((0, 1, 3), weights, strict=True):
+        assert abs(found[label] - 140 * weight / weights.sum()) < 1
+    assert draws_are_numbered(positions, draws)
+    shown = set().union(*(sampling.plan(LABELS, 0, epoch)[0].tolist() for epoch in range(30)))
+    assert len(shown) == 140
+
+
+def test_only_oversampling_s_copies_can_be_augmented_alone() -> None:
+    sections = [entries("sampling")[name].schema() for name in entries("sampling")]
+    assert [build(section).first_augmented for section in sections] == [0] * len(sections)
+    assert Oversample("copies").first_augmented == 1
+
+
+def test_oversample_shows_as_many_of_each_class_as_the_commonest_has() -> None:
+    positions, draws = Oversample().plan(LABELS, 0, 0)
     assert Counter(LABELS[positions].tolist()) == {0: 100, 1: 100, 3: 100}
     times = Counter(positions.tolist())
     assert {times[p] for p in range(100)} == {1}
@@ -50,7 +87,7 @@ def test_balanced_shows_as_many_of_each_class_as_the_commonest_has() -> None:
 
 
 def test_draws_that_are_not_counted_would_be_noticed() -> None:
-    positions, draws = Balanced().plan(LABELS, 0, 0)
+    positions, draws = Oversample().plan(LABELS, 0, 0)
     assert not draws_are_numbered(positions, np.zeros_like(draws))
     assert not draws_are_numbered(positions, np.minimum(draws, 18))
 

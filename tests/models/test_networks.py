@@ -6,10 +6,12 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from torch.nn import functional as F
 
 from emotion.errors import ConfigError, RunError
 from emotion.models import network as door
-from emotion.schema import LinearHead, MlpHead, ModelConfig
+from emotion.models.heads import cosine
+from emotion.schema import CosineHead, LinearHead, MlpHead, ModelConfig
 
 
 def weights(module: torch.nn.Module) -> int:
@@ -59,6 +61,15 @@ def test_unknown_arguments_are_said() -> None:
 def test_zero_head_starts_undecided() -> None:
     network = door.build(ModelConfig(), LinearHead(init="zero"), 7, 48)
     assert network(torch.rand(3, 1, 48, 48)).abs().max() == 0
+
+
+def test_cosine_head_by_hand() -> None:
+    head = cosine(CosineHead(scale=16), 5, 3)
+    features = torch.randn(4, 5, generator=torch.Generator().manual_seed(0))
+    (weight,) = head.parameters()
+    expected = 16 * torch.stack([F.cosine_similarity(features, row[None]) for row in weight], dim=1)
+    torch.testing.assert_close(head(features), expected)
+    torch.testing.assert_close(head(3 * features), expected)
 
 
 def test_mlp_head_counts() -> None:

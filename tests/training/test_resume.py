@@ -1,7 +1,8 @@
 """Interrupted and continued equals uninterrupted, bit for bit: weights, history and predictions.
 
-With what makes that hard: dropout, BatchNorm, a plateau schedule, a balanced sampler, augmentation, two workers, a
-temporary folder on another file system, layers that are frozen at first, a penalty and a bound of weights.
+With what makes that hard: dropout, BatchNorm, a plateau schedule, oversampling, mixup and cutmix, deferred
+weights, augmentation, two workers, a temporary folder on another file system, layers that are frozen at first, a
+penalty and a bound of weights.
 """
 
 import os
@@ -29,7 +30,12 @@ OVERRIDES = [
     "model.max_norm=1",
     "head.dropout=0.2",
     "augment=basic",
-    "sampling=balanced",
+    "sampling=oversample",
+    "loss=ldam",
+    "loss.class_weights=effective",
+    "loss.weights_from_epoch=2",
+    "trainer.mixup=0.3",
+    "trainer.cutmix=1.0",
     "schedule=plateau",
     "schedule.patience=0",
     "trainer.max_epochs=4",
