@@ -15,7 +15,8 @@ from emotion.errors import RunError
 FORMAT = 1
 _FOLDER = re.compile(r".+-f(\d+|x)-[0-9a-f]{8}$")
 
-Part = Literal["val", "test", "val_last"]
+Part = Literal["val", "test", "official_test", "val_last"]
+SCORED: tuple[Part, ...] = ("val", "test", "official_test")  # those that metrics.json has
 
 
 @dataclass(frozen=True)

@@ -65,10 +65,28 @@ class DataConfig(Named):
     group_by: Literal["duplicate"] | None = Field(
         None, description="duplicate: near duplicates too stay in one part (identical images always do)"
     )
+    per_class: PositiveInt | None = Field(
+        None,
+        description="use only so many images of each class, drawn before the split (study D: 436); an official test "
+        "part is scored beside; null: all",
+    )
+    extra: DataPath = Field(
+        None, description="folder of further images, <expression>/<name>, for training only; null: none"
+    )
+    protocol: Literal["honest", "leaky"] = Field(
+        "honest",
+        description="leaky: study C's, where classes are filled up with changed copies before the split; to compare "
+        "with, and marked wherever its scores show",
+    )
 
     def wanted_classes(self) -> Classes | None:
         """The classes to pick or merge; None for all of the data set's own."""
         return self.classes
+
+    @property
+    def shown_name(self) -> str:
+        """The name under which scores on this data show: a leaky protocol is part of it."""
+        return self.name if self.protocol == "honest" else f"{self.name}_{self.protocol}"
 
     def reader_options(self) -> dict[str, Any]:
         """The keys that the reader of this data set takes: those it adds to the common ones."""

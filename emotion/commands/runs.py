@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from emotion.errors import RunError
-from emotion.runs import RunFolder, find
+from emotion.runs import SCORED, RunFolder, find
 
 WIDE = 200
 SHOWN = ("accuracy", "balanced_accuracy", "f1_macro")
@@ -74,10 +74,15 @@ def show_run(run: Path, runs_dir: Path) -> None:
     if status.get("message"):
         print(f"message   {status['message']}")
     if folder.file("metrics.json").is_file():
-        for part in ("val", "test"):
+        if "protocol" in folder.metrics:
+            print(f"protocol  {folder.metrics['protocol']}: these scores say nothing about new faces")
+        for part in SCORED:
             if part in folder.metrics:
                 scores = folder.metrics[part]
-                print(f"{part:<9} " + ", ".join(f"{name} {scores[name]:.4f}" for name in SHOWN))
+                print(
+                    f"{part.removesuffix('_test'):<9} "
+                    + ", ".join(f"{name} {scores[name]:.4f}" for name in SHOWN)
+                )
     print("\n" + yaml.safe_dump(folder.config, sort_keys=False, allow_unicode=True).rstrip())
 
 

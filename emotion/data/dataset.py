@@ -5,8 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from emotion import registry
+from emotion.data import leaky
 from emotion.data.cache import default_cache_dir
+from emotion.data.extra import with_extra
 from emotion.data.filters import Filter
+from emotion.data.layout import existing_folder, tree_digest
 from emotion.data.preparation import Preparation
 from emotion.data.selection import select
 from emotion.data.splits import Split, make_split
@@ -51,6 +54,10 @@ def open_prepared(
         if say:
             say(f"Preparing {data.name}{'' if root is None else f' from {root}'}.")
         table: SampleTable = reader.read(root, **data.reader_options())
+        if data.protocol == "leaky":
+            table = leaky.with_copies(table)
+        if data.extra is not None:
+            table = with_extra(table, data.extra.absolute(), reader.CHANNELS)
         return table
 
     store = prepare(announced, _key(data), preparation, cache_dir or default_cache_dir(), progress)
@@ -71,8 +78,9 @@ def prepared_store(
 
 def _preparation(data: DataConfig, preprocess: PreprocessConfig) -> Preparation:
     reader: Any = registry.builder("data", data.name)
+    own = data.reader_options().get("size_px")
     return Preparation(
-        size_px=preprocess.size_px or preprocess.crop_px or data.reader_options().get("size_px") or reader.NATURAL_SIZE_PX,
+        size_px=preprocess.size_px or preprocess.crop_px or own or reader.NATURAL_SIZE_PX,
         channels=reader.CHANNELS,
         margin=preprocess.margin,
         crop_px=preprocess.crop_px,
@@ -88,12 +96,18 @@ def _key(data: DataConfig) -> dict[str, Any]:
     """What the sample table depends on."""
     reader: Any = registry.builder("data", data.name)
     root, options = _root(data), data.reader_options()
-    return {
+    key = {
         "name": data.name,
         "root": None if root is None else str(root),
         "options": options,
         "signature": reader.signature(root, **options),
     }
+    if data.extra is not None:
+        folder = existing_folder(data.extra.absolute(), "data.extra")
+        key["extra"] = f"{folder}-{tree_digest(folder)}"
+    if data.protocol == "leaky":
+        key["leaky"] = leaky.REVISION
+    return key
 
 
 def split_store(config: RunConfig, store: Store) -> Split:
@@ -111,4 +125,6 @@ def split_store(config: RunConfig, store: Store) -> Split:
         seed=config.data.split_seed,
         classes=store.classes,
         official=store.official,
+        per_class=config.data.per_class,
+        leaky=config.data.protocol == "leaky",
     )

@@ -152,6 +152,17 @@ def _walk(
         yield from _walk(inner, below, depth - 1, above | {identity})
 
 
+def existing_folder(folder: Path, key: str) -> Path:
+    """`folder`, which the configuration's `key` names.
+
+    Raises:
+        DataError: it is no folder.
+    """
+    if not folder.is_dir():
+        raise DataError(f"expected a folder in {key}, found {folder}, which is none. Correct {key}.")
+    return folder
+
+
 def listing(folder: Path, limit: int = 8) -> str:
     """What a folder holds, in a few words."""
     try:

@@ -3,20 +3,21 @@
 import hashlib
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import combinations
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import polars as pl
 
 from emotion.data.partition import partition
-from emotion.data.table import SPLITS
+from emotion.data.table import EXTRA, SPLITS
 from emotion.errors import DataError
 
 FORMAT = 1
 # What a random stream is for. Changing one changes every split of that kind.
-_TEST, _VAL, _FOLDS = 0, 1, 2
+_TEST, _VAL, _FOLDS, _SUBSET = 0, 1, 2, 3
+OFFICIAL_TEST: Literal["official_test"] = "official_test"
 _LARGE = 0.1
 _LINKS = {"id": "id", "group": "group", "duplicate": "digest", "near duplicate": "cluster"}
 
@@ -30,17 +31,33 @@ class Split:
     Manifest: `format`; `strategy` (official, given, holdout or kfold); `made` (the parts of our making);
     `fold`, `folds`, `seed`, `val_fraction`, `test_fraction`; `counts` a part and class; `hash` of each
     part's ids; `leaks` (kind, parts, count, ids in the second part); `leaked_test_ids` (test samples that
-    share an id, a group or their pixels with anything that the run learns from or selects by); `warnings`.
+    share an id, a group or their pixels with anything that the run learns from or selects by); `warnings`; and
+    where it applies `per_class`, `extra` (images beside the data set's own in train) and `protocol` (leaky).
+
+    Attributes:
+        official_test: where the other parts were made from a balanced subset of the rest: the test part that the data
+            set was published with, for a second score; else empty.
     """
 
     train: np.ndarray
     val: np.ndarray
     test: np.ndarray
     manifest: dict[str, Any]
+    official_test: np.ndarray = field(default_factory=lambda: np.empty(0, np.int64))
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The parts that there are."""
+        return (*SPLITS, OFFICIAL_TEST) if len(self.official_test) else SPLITS
 
     def part(self, name: str) -> np.ndarray:
-        """The rows of "train", "val" or "test"."""
-        rows: np.ndarray = {"train": self.train, "val": self.val, "test": self.test}[name]
+        """The rows of "train", "val", "test" or "official_test"."""
+        rows: np.ndarray = {
+            "train": self.train,
+            "val": self.val,
+            "test": self.test,
+            OFFICIAL_TEST: self.official_test,
+        }[name]
         return rows
 
 
@@ -73,6 +90,8 @@ def make_split(
     seed: int,
     classes: Sequence[str] = (),
     official: bool = True,
+    per_class: int | None = None,
+    leaky: bool = False,
 ) -> Split:
     """Split a store's samples.
 
@@ -84,6 +103,10 @@ def make_split(
     Parts of our making are stratified by label and keep groups and identical images together. The result
     doesn't depend on the order of the rows.
 
+    With `per_class`, a balanced subset of everything but the frame's test part is split as if the frame had no split,
+    and that test part is kept beside. Samples marked "extra" train whatever the rest does, but those with the pixels
+    of an image that selects or is scored are left out.
+
     Args:
         frame: id, label, split, and group, digest and cluster (of near duplicates) where known.
         fold: 0…folds-1, or None.
@@ -93,18 +116,124 @@ def make_split(
         seed: non-negative.
         classes: names of the labels, for counts and messages.
         official: whether the frame's own split is the published one.
+        per_class: images of each class in the subset; None: no subset.
+        leaky: deal images one by one, whatever they share, and measure the leaks of our making instead of refusing
+            them: a published protocol, to compare with.
 
     Raises:
-        DataError: a class has fewer groups than folds, a part would be empty, or parts of our making share
-            something.
+        DataError: a class has fewer groups than folds or fewer samples than `per_class`, a part would be empty, or
+            parts of our making share something.
     """
     if fold is not None and not 0 <= fold < folds:
         raise DataError(f"expected fold 0 to {folds - 1} (folds={folds}), found {fold}.")
+    names = {
+        label: classes[label] if label < len(classes) else str(label) for label in frame["label"].unique()
+    }
+    extra = (frame["split"] == EXTRA).fill_null(False).to_numpy()
+    rows, beside = np.flatnonzero(~extra), np.empty(0, np.int64)
+    if per_class is not None:
+        rows, beside = _balanced_subset(frame, rows, per_class, names, seed)
+    dealt = frame[rows]
+    if per_class is not None:
+        dealt = dealt.with_columns(split=pl.lit(None, pl.String))
+    if leaky:
+        dealt = dealt.select(pl.exclude("group", "digest"))
+    found = _deal(dealt, names, fold, folds, val_fraction, test_fraction, seed, official)
+    split = Split(
+        **{name: rows[found.part(name)] for name in SPLITS},
+        manifest=found.manifest,
+        official_test=beside,
+    )
+    found_leaks = leaks(frame, split)
+    if not leaky:
+        _refuse_own_leaks(found_leaks, split.manifest["made"])
+    warnings = list(split.manifest["warnings"])
+    if extra.any():
+        split, left_out = _with_extra(frame, split, np.flatnonzero(extra))
+        split.manifest["extra"] = int(extra.sum()) - left_out
+        if left_out:
+            warnings.append(
+                f"{left_out} extra images are identical to one of validation or test and left out."
+            )
+        found_leaks = leaks(frame, split)
+    _describe(frame, split, names, found_leaks, warnings)
+    if per_class is not None:
+        split.manifest["per_class"] = per_class
+    if leaky:
+        count = len(split.manifest["leaked_test_ids"])
+        split.manifest["protocol"] = "leaky"
+        split.manifest["warnings"].append(
+            f"leaky protocol: {count} of {len(split.test)} test images share a photograph or a person with what is "
+            "learnt from."
+        )
+    for warning in split.manifest["warnings"]:
+        log.warning(warning)
+    return split
+
+
+def _describe(
+    frame: pl.DataFrame, split: Split, names: dict[int, str], found: list[Leak], warnings: list[str]
+) -> None:
+    """Write into the manifest what follows from the parts as they are."""
+    rows = {name: split.part(name) for name in split.names}
+    leaked = {sample for leak in found if leak.parts[1] == "test" for sample in leak.ids}
+    counts = _counts(frame, rows, names)
+    split.manifest.update(
+        counts=counts,
+        hash={name: _digest(frame["id"].gather(part)) for name, part in rows.items()},
+        leaks=[leak.to_dict() for leak in found],
+        leaked_test_ids=sorted(leaked),
+        warnings=[*_missing_classes(counts), *warnings],
+    )
+
+
+def _balanced_subset(
+    frame: pl.DataFrame, rows: np.ndarray, per_class: int, names: dict[int, str], seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """`per_class` of each class's `rows` that aren't in the frame's test part, and that test part."""
+    is_test = (frame["split"] == "test").fill_null(False).to_numpy()
+    order = frame["id"].arg_sort().to_numpy()  # so that the order of the rows doesn't matter
+    pool = order[np.isin(order, rows[~is_test[rows]])]
+    labels = frame["label"].to_numpy()[pool]
+    few = [
+        f"{name} has {n}"
+        for label, name in sorted(names.items())
+        if (n := (labels == label).sum()) < per_class
+    ]
+    if few:
+        raise DataError(
+            f"expected at least data.per_class={per_class} images of each class outside of the test part; found that "
+            f"{', '.join(few)}. Use a smaller number."
+        )
+    rng = np.random.default_rng((seed, _SUBSET))
+    drawn = [rng.choice(pool[labels == label], per_class, replace=False) for label in sorted(names)]
+    return np.sort(np.concatenate(drawn)), rows[is_test[rows]]
+
+
+def _with_extra(frame: pl.DataFrame, split: Split, extra: np.ndarray) -> tuple[Split, int]:
+    """The split with `extra` in its training part, and how many of them were left out."""
+    if "digest" in frame.columns:
+        judged = np.concatenate([split.part(name) for name in split.names if name != "train"])
+        twins = frame["digest"].gather(extra).is_in(frame["digest"].gather(judged).implode()).to_numpy()
+        kept = extra[~twins]
+    else:
+        kept = extra
+    return replace(split, train=np.sort(np.concatenate([split.train, kept]))), len(extra) - len(kept)
+
+
+def _deal(
+    frame: pl.DataFrame,
+    names: dict[int, str],
+    fold: int | None,
+    folds: int,
+    val_fraction: float,
+    test_fraction: float,
+    seed: int,
+    official: bool,
+) -> Split:
+    """The parts of a frame without extra samples, and how they came about."""
     order = frame["id"].arg_sort().to_numpy()
     table = frame[order]
-    names = {
-        label: classes[label] if label < len(classes) else str(label) for label in table["label"].unique()
-    }
     dealer = _Dealer(table, names, seed)
 
     given = table["split"].null_count() == 0
@@ -129,8 +258,14 @@ def make_split(
             )
 
     given_name = ("official" if official else "given") if given and len(made) < 2 else "holdout"
+    warnings = []
+    if made and dealer.largest > _LARGE * table.height:
+        warnings.append(
+            f"{dealer.largest} of {table.height} samples belong together: persons and identical images chain them. "
+            "One image under many persons (a blank one?) does that."
+        )
     rows = {name: np.sort(order[part]).astype(np.int64) for name, part in parts.items()}
-    split = Split(
+    return Split(
         **rows,
         manifest={
             "format": FORMAT,
@@ -141,24 +276,9 @@ def make_split(
             "seed": seed,
             "val_fraction": val_fraction if fold is None and "val" in made else None,
             "test_fraction": test_fraction if "test" in made else None,
-            "counts": _counts(frame, rows, names),
-            "hash": {name: _digest(frame["id"].gather(part)) for name, part in rows.items()},
+            "warnings": warnings,
         },
     )
-    found = leaks(frame, split)
-    _refuse_own_leaks(found, made)
-    split.manifest["leaks"] = [leak.to_dict() for leak in found]
-    leaked = {sample for leak in found if leak.parts[1] == "test" for sample in leak.ids}
-    split.manifest["leaked_test_ids"] = sorted(leaked)
-    split.manifest["warnings"] = _missing_classes(split.manifest["counts"])
-    if made and dealer.largest > _LARGE * table.height:
-        split.manifest["warnings"].append(
-            f"{dealer.largest} of {table.height} samples belong together: persons and identical images chain them. "
-            "One image under many persons (a blank one?) does that."
-        )
-    for warning in split.manifest["warnings"]:
-        log.warning(warning)
-    return split
 
 
 def leaks(frame: pl.DataFrame, split: Split) -> list[Leak]:
@@ -173,7 +293,9 @@ def leaks(frame: pl.DataFrame, split: Split) -> list[Leak]:
         if column not in frame.columns or frame[column].null_count() == frame.height:
             continue
         codes = _codes(frame[column])
-        for first, second in combinations(SPLITS, 2):
+        for first, second in combinations(split.names, 2):
+            if first == "test":
+                continue  # two parts that are only scored
             seen = np.zeros(codes.max() + 1, bool)
             seen[codes[split.part(first)]] = True
             seen[0] = False  # null is nobody
@@ -270,6 +392,8 @@ class _Dealer:
 def _refuse_own_leaks(found: list[Leak], made: list[str]) -> None:
     """A leak between parts of which we made one is ours; one that a published split brings is only measured."""
     for leak in found:
+        if OFFICIAL_TEST in leak.parts:
+            continue
         ours = "test" in made if "test" in leak.parts else "val" in made
         if ours:
             first, second = leak.parts

@@ -10,6 +10,7 @@ import polars as pl
 from emotion.errors import DataError
 
 SPLITS = ("train", "val", "test")
+EXTRA = "extra"  # instead of a split: for training only, whatever the split is
 REQUIRED = {"id": pl.String, "label": pl.Int64, "split": pl.String, "group": pl.String}
 OPTIONAL = ("x", "y", "width", "height")
 MEASURED = ("valence", "arousal")
@@ -41,7 +42,8 @@ class SampleTable:
         name: the data set's name, as configurations spell it.
         classes: canonical expression names in the set's native code order.
         frame: one row a sample. `id` (unique, independent of where the root is), `label` (index into
-            `classes`), `split` ("train", "val", "test", or null in every row), `group` (person, source
+            `classes`), `split` ("train", "val", "test", or null in every row; "extra" where a row
+            is), `group` (person, source
             image or sequence; may be null), and optionally a face box `x`, `y`, `width`, `height` in pixels
             of the source image, a soft label `target` (a list of one probability a class), and `valence` and
             `arousal` in [-1, 1] (may be null).
@@ -92,10 +94,10 @@ class SampleTable:
         labels = frame["label"]
         if labels.null_count() or not labels.is_between(0, len(self.classes) - 1).all():
             return f"labels must lie in 0…{len(self.classes) - 1}; found {labels.min()!r}…{labels.max()!r}"
-        nulls = frame["split"].null_count()
-        if nulls not in (0, frame.height):
-            return f"a split must be given for all samples or for none; {nulls} of {frame.height} have none"
-        unknown = set(frame["split"].drop_nulls().unique().to_list()) - set(SPLITS)
+        own = frame["split"].filter(frame["split"].ne_missing(EXTRA))
+        if own.null_count() not in (0, len(own)):
+            return f"a split must be given for all samples or for none; {own.null_count()} of {len(own)} have none"
+        unknown = set(own.drop_nulls().unique().to_list()) - set(SPLITS)
         if unknown:
             return f"splits are {', '.join(SPLITS)}; found {', '.join(sorted(unknown))}"
         if "target" in frame.columns and (problem := self._target_problem()):

@@ -145,6 +145,8 @@ def _name(found: Sequence[Contender]) -> None:
             keys, names = [*keys, key], longer
     for contender, name in zip(found, names, strict=True):
         contender.name = str(contender.first.flat.get("name") or name or contender.first.run.name)
+        if contender.first.leaky and "leaky" not in contender.name:
+            contender.name += " (leaky)"
     given = [contender.name for contender in found]
     for contender in found:
         if given.count(contender.name) > 1:

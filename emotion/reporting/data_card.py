@@ -10,7 +10,7 @@ from emotion.reporting.evidence import PART_NAMES, Evidence, Subject
 from emotion.reporting.page import Beside, Block, Chart, Facts, Key, Note, Section
 from emotion.reporting.tables import Cell, Column, Table
 
-_PART_COLOURS = {"train": "grey", "val": "blue", "test": "vermilion"}
+_PART_COLOURS = {"train": "grey", "val": "blue", "test": "vermilion", "official_test": "green"}
 
 
 def data(subject: Subject, name: str = "data", scored: bool = True) -> Section:

@@ -15,9 +15,9 @@ from emotion.evaluation import intervals as uncertainty
 from emotion.evaluation import metrics, predictions
 from emotion.evaluation.intervals import Interval
 from emotion.evaluation.predictions import Predictions
-from emotion.runs import Part, RunFolder
+from emotion.runs import SCORED, Part, RunFolder
 
-PART_NAMES = {"train": "training", "val": "validation", "test": "test"}
+PART_NAMES = {"train": "training", "val": "validation", "test": "test", "official_test": "official test"}
 HEADLINE = ("accuracy", "balanced_accuracy", "f1_macro", "auroc_macro", "log_loss", "ece")
 METRIC_NAMES = {
     "accuracy": "Accuracy",
@@ -155,10 +155,9 @@ class Subject:
 
     @cached_property
     def parts(self) -> dict[str, Evidence]:
-        """The parts (val, test) of which there are readable predictions."""
-        parts: tuple[Part, ...] = ("val", "test")
+        """The parts (val, test, official_test) of which there are readable predictions."""
         found: dict[str, Evidence] = {}
-        for part in parts:
+        for part in SCORED:
             table = self._read(f"its {PART_NAMES[part]} predictions", partial(self._table, part), None)
             if table is not None:
                 found[part] = Evidence(table, self.resamples)
@@ -187,7 +186,13 @@ class Subject:
 
     @property
     def data(self) -> str:
-        return str(self.flat.get("data.name") or self._from_folder(0))
+        name = str(self.flat.get("data.name") or self._from_folder(0))
+        return f"{name}_leaky" if self.leaky else name
+
+    @property
+    def leaky(self) -> bool:
+        """Whether its scores come from a published protocol that shows test images, changed, in training."""
+        return self.flat.get("data.protocol") == "leaky"
 
     @property
     def fold(self) -> int | None:

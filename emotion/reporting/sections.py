@@ -54,7 +54,7 @@ def scores(subject: Subject) -> Section:
         return Section("scores", "Scores", "", (Note(NO_PREDICTIONS),))
     part = shown.table.meta.part
     tiles = Tiles(tuple(_tile(shown, name) for name in HEADLINE))
-    blocks: list[Block] = [tiles]
+    blocks: list[Block] = [Note(_LEAKY), tiles] if subject.leaky else [tiles]
     if part == "val":
         blocks.append(Note(_SELECTED if shown.table.meta.selected_on_this_part else _NO_TEST))
     blocks += [Note(text) for text in _doubts(shown)]
@@ -216,7 +216,8 @@ def finding(subject: Subject) -> str:
     right = int(np.trace(shown.confusion))
     most = int(shown.support.argmax())
     part = PART_NAMES[shown.table.meta.part]
-    sentences = [
+    sentences = [_LEAKY] if subject.leaky else []
+    sentences += [
         f"{subject.model} gives {right:,} of {len(shown.table):,} {part} images the label that people gave them: "
         f"{said(accuracy)}.",
         f"Always answering “{shown.table.classes[most]}” would reach "
@@ -245,6 +246,10 @@ _SELECTED = (
 )
 
 
+_LEAKY = (
+    "Leaky protocol: the classes were filled up with changed copies before the split, so that test images have copies "
+    "of themselves in training. These scores say nothing about new faces; they stand beside a report’s, made alike."
+)
 _NO_TEST = "There are no test predictions: these scores are from the validation part."
 
 

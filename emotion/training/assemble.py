@@ -154,10 +154,8 @@ def network_line(config: RunConfig, classifier: ExpressionClassifier) -> str:
 
 
 def data_line(store: Store, split: Split) -> str:
-    parts = ", ".join(
-        f"{name} {len(rows):,}"
-        for name, rows in (("train", split.train), ("validation", split.val), ("test", split.test))
-    )
+    said = {"val": "validation", "official_test": "official test"}
+    parts = ", ".join(f"{said.get(name, name)} {len(split.part(name)):,}" for name in split.names)
     return f"{store.frame.height:,} images of {len(store.classes)} classes: {parts} ({split.manifest['strategy']})"
 
 

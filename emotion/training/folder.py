@@ -25,7 +25,7 @@ LOCK, ATTEMPTS = "lock", "attempts"
 
 def folder_name(config: RunConfig, identity: str) -> str:
     fold = "x" if config.fold is None else str(config.fold)
-    return f"{config.data.name}-{config.model.name}-f{fold}-{identity[:8]}"
+    return f"{config.data.shown_name}-{config.model.name}-f{fold}-{identity[:8]}"
 
 
 def now() -> str:

@@ -17,13 +17,14 @@ from rich.console import Console
 from emotion import atomic
 from emotion.data.cache import default_cache_dir
 from emotion.data.datamodule import ExpressionDataModule
+from emotion.data.splits import OFFICIAL_TEST
 from emotion.data.store import Store
 from emotion.errors import EmotionError
 from emotion.evaluation import predictions as tables
 from emotion.models import network as door
 from emotion.models.classifier import ExpressionClassifier
 from emotion.models.device import DevicePreprocess
-from emotion.runs import FORMAT, Part, RunFolder
+from emotion.runs import FORMAT, SCORED, Part, RunFolder
 from emotion.schema import RunConfig
 from emotion.training import checkpoint, environment, precision
 from emotion.training.assemble import (
@@ -117,7 +118,7 @@ class Run:
         device = choose_device(self.config.machine.devices)
         torch.set_num_threads(RunFolder(self.folder.path).environment["threads"])
         data, _ = self.prepare(device, load_weights=False)
-        self.evaluate(data, device, ("test",))
+        self.evaluate(data, device, _tests(data))
         self.write_metrics(RunFolder(self.folder.path).metrics["cost"])
         self.figures(data)
         self.report()
@@ -206,7 +207,7 @@ class Run:
         return {
             "identity": self.identity,
             "run": self.folder.name,
-            "data": self.config.data.name,
+            "data": self.config.data.shown_name,
             "classes": list(self.store.classes),
             "preparation": self.store.preparation.to_dict(),
             "device": classifier.device_module.to_dict(),
@@ -227,7 +228,7 @@ class Run:
         assert keeper.best is not None
         self.log(f"best epoch {keeper.best['epoch'] + 1}: {keeper.best['metric']} {keeper.best['value']:.4f}")
         evaluating = time.perf_counter()
-        parts: tuple[Part, ...] = ("val", "test") if config.evaluation.test else ("val",)
+        parts: tuple[Part, ...] = ("val", *_tests(data)) if config.evaluation.test else ("val",)
         if config.fold is not None:
             parts = (*parts, "val_last")
         classifier = self.evaluate(data, device, parts)
@@ -280,7 +281,8 @@ class Run:
                 of = self.classifier_from(best, state)
             else:
                 of = classifier
-            loader = data.test_dataloader() if part == "test" else data.val_dataloader()
+            scored = "val" if part == "val_last" else part
+            loader = data.evaluation_dataloader(scored)
             rows, found = predict(of, loader, device)
             frame = self.store.frame[rows]
             table = tables.from_arrays(
@@ -289,8 +291,8 @@ class Run:
                 found,
                 self.store.classes,
                 tables.Meta(
-                    self.config.data.name,
-                    "test" if part == "test" else "val",
+                    self.config.data.shown_name,
+                    "val" if scored == "val" else "test",
                     self.folder.name,
                     selected_on_this_part=part == "val",
                 ),
@@ -312,8 +314,9 @@ class Run:
         from emotion.evaluation.metrics import compute, to_json
 
         metrics: dict[str, Any] = {"format": FORMAT}
-        part: Part
-        for part in ("val", "test"):
+        if self.config.data.protocol == "leaky":
+            metrics["protocol"] = "leaky"
+        for part in SCORED:
             if self.folder.has(part):
                 table = tables.read(self.folder.predictions(part))
                 found = compute(table.labels, table.probabilities, table.classes)
@@ -331,11 +334,12 @@ class Run:
 
         run = RunFolder(self.folder.path)
         path = write_report([run], self.folder.file("report.html"), StoredPictures(self.store))
-        for part in ("val", "test"):
+        leaky = "leaky " if "protocol" in run.metrics else ""
+        for part in SCORED:
             if part in run.metrics:
                 scores = run.metrics[part]
                 self.log(
-                    f"{part:>4}: accuracy {scores['accuracy']:.1%}, balanced accuracy "
+                    f"{leaky}{part.replace('_', ' '):>4}: accuracy {scores['accuracy']:.1%}, balanced accuracy "
                     f"{scores['balanced_accuracy']:.1%}, macro F1 {scores['f1_macro']:.3f}"
                 )
         self.log(f"{path}")
@@ -348,6 +352,11 @@ class Run:
         said = str(error) if isinstance(error, EmotionError) else traceback.format_exc()
         with contextlib.suppress(OSError):  # a full disk may be what went wrong
             status.update(state="failed", message=said)
+
+
+def _tests(data: ExpressionDataModule) -> tuple[Part, ...]:
+    """The parts that are scored once, at the end."""
+    return ("test", OFFICIAL_TEST) if len(data.split.official_test) else ("test",)
 
 
 def _attempt(folder: RunFolder) -> int:
@@ -364,7 +373,7 @@ def _data_facts(store: Store) -> dict[str, Any]:
         "size_px": store.size_px,
         "channels": store.channels,
         "fingerprint": store.fingerprint,
-        "groups": store.frame["group"].n_unique() if store.frame["group"].null_count() == 0 else None,
+        "groups": store.frame["group"].drop_nulls().n_unique() or None,
         "notes": list(store.notes),
         "rejected": dict(reasons.iter_rows()),
         **({"selection": store.selection} if store.selection else {}),

@@ -13,6 +13,7 @@ import polars as pl
 import pytest
 
 from emotion.data import splits
+from emotion.data.readers import fer2013
 from emotion.data.splits import Split, clusters, leaks, make_split
 from emotion.errors import DataError
 
@@ -375,3 +376,79 @@ def test_the_leak_of_the_real_official_split_is_what_was_counted(emotion_data: P
     for fold in folds:
         assert ("train", "val") not in {tuple(leak["parts"]) for leak in fold.manifest["leaks"]}
         assert fold.manifest["leaked_test_ids"] == split.manifest["leaked_test_ids"]
+
+
+SHARES = {"fold": None, "folds": 4, "val_fraction": 0.2, "test_fraction": 0.1, "seed": 0}
+
+
+def published(make_frame: MakeFrame) -> pl.DataFrame:
+    """800 samples of four unequal classes in a published split, with twins across its training and test part."""
+    rng = np.random.default_rng(0)
+    splits = np.repeat(["train", "val", "test"], [600, 100, 100]).tolist()
+    digests = [f"{i:016x}" for i in range(800)]
+    digests[750] = digests[3]
+    return make_frame(rng.choice(4, 800, p=[0.4, 0.3, 0.2, 0.1]).tolist(), splits=splits, digests=digests)
+
+
+def test_a_balanced_subset_is_drawn_before_the_split_and_the_published_test_part_kept_beside(
+    make_frame: MakeFrame,
+) -> None:
+    frame = published(make_frame)
+    split = make_split(frame, **SHARES, per_class=50, classes="abcd")
+    ours = np.concatenate([split.train, split.val, split.test])
+    assert len(set(ours)) == 200
+    assert np.bincount(frame["label"].to_numpy()[ours]).tolist() == [50] * 4
+    assert set(frame["split"].gather(ours)) == {"train", "val"}  # a pool of both
+    assert split.official_test.tolist() == list(range(700, 800))
+    assert split.manifest["counts"]["test"] == dict.fromkeys("abcd", 5)
+    assert split.manifest["counts"]["val"] == dict.fromkeys("abcd", 9)
+    assert (split.manifest["strategy"], split.manifest["per_class"]) == ("holdout", 50)
+    assert set(split.manifest["hash"]) == {"train", "val", "test", "official_test"}
+
+
+def test_the_subset_depends_on_the_seed_and_not_on_the_order_or_the_fold(make_frame: MakeFrame) -> None:
+    def ids(frame: pl.DataFrame, **changes: object) -> list[list[str]]:
+        split = make_split(frame, **(SHARES | changes), per_class=50)
+        return [sorted(frame["id"].gather(split.part(name))) for name in split.names]
+
+    frame = published(make_frame)
+    first = ids(frame)
+    assert ids(frame.sample(fraction=1, shuffle=True, seed=1)) == first
+    other = ids(frame, seed=1)
+    assert other[2] != first[2]
+    assert other[3] == first[3]
+    folds = [ids(frame, fold=fold) for fold in range(4)]
+    assert {tuple(found[2]) for found in folds} == {tuple(first[2])}
+    assert sorted(name for found in folds for name in found[1]) == sorted(first[0] + first[1])
+
+
+def test_a_leak_into_the_published_test_part_is_measured(make_frame: MakeFrame) -> None:
+    frame = published(make_frame)
+    counts = np.bincount(frame["label"].to_numpy()[:700])
+    split = make_split(frame, **SHARES, per_class=int(counts.min()))
+    whole = sorted({*split.train, *split.val, *split.test})
+    found = [leak for leak in split.manifest["leaks"] if leak["parts"][1] == "official_test"]
+    assert bool(found) == (3 in {*split.train, *split.val})
+    assert split.manifest["leaked_test_ids"] == []
+    assert len(whole) == 4 * counts.min()
+
+
+def test_a_data_set_without_a_published_test_part_has_none_beside(make_frame: MakeFrame) -> None:
+    split = make_split(make_frame([0, 1] * 50), **SHARES, per_class=30)
+    assert split.names == ("train", "val", "test")
+    assert len(split.train) + len(split.val) + len(split.test) == 60
+
+
+def test_too_few_of_a_class_for_the_subset_names_it(make_frame: MakeFrame) -> None:
+    with pytest.raises(DataError, match=r"data.per_class=30 images of each class .*found that b has 9\."):
+        make_split(make_frame([0] * 50 + [1] * 9), **SHARES, per_class=30, classes="ab")
+
+
+def test_study_d_s_subset_of_the_real_data(emotion_data: Path) -> None:
+    table = fer2013.read(emotion_data / "fer2013")
+    split = make_split(table.frame, **SHARES, per_class=436, classes=table.classes)
+    assert len(split.train) + len(split.val) + len(split.test) == 3052
+    assert abs(len(split.test) - 306) <= 4
+    assert len(split.official_test) == 3589
+    counts = [split.manifest["counts"][part] for part in PARTS]
+    assert {sum(part[name] for part in counts) for name in table.classes} == {436}

@@ -61,6 +61,13 @@ def test_what_does_not_change_the_run(override: str) -> None:
         "evaluation.tta=flip",
         "callbacks.early_stopping.patience=3",
         "preprocess.statistics=unit",
+        "preprocess.crop_px=40",
+        "preprocess=equalize",
+        "loss=ldam",
+        "loss.class_weights=effective",
+        "trainer.mixup=0.2",
+        "data.per_class=10",
+        "data.protocol=leaky",
     ],
 )
 def test_what_does(override: str) -> None:

@@ -1,0 +1,86 @@
+"""Study C's protocol, kept for comparison: classes are filled up with changed copies before the data is split.
+
+Copies of one photograph then lie in training and in test, so its scores say nothing about new faces. The honest way is
+`sampling=oversample sampling.augmented=copies`.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import polars as pl
+from PIL import Image
+
+from emotion.data.table import SampleTable, Source
+
+REVISION = "1"
+_ROTATE_DEG, _SHIFT, _ZOOM = 15.0, 0.1, 0.1
+
+
+def with_copies(table: SampleTable) -> SampleTable:
+    """The table with changed copies until every class has as many images as the commonest, in no split.
+
+    The report doesn't say how its copies were changed; here they are turned by ±15°, shifted by ±10 %, zoomed by
+    ±10 % and mirrored with probability ½. A copy's id is its original's with `#copy` and a number, and its group the
+    original's, or the original itself where the data has no groups.
+    """
+    frame = table.frame.with_columns(
+        split=pl.lit(None, pl.String), group=pl.col("group").fill_null(pl.col("id"))
+    )
+    labels, ids = frame["label"].to_numpy(), frame["id"].to_numpy()
+    largest = int(np.bincount(labels).max())
+    originals, numbers = [], []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        rows = rows[np.argsort(ids[rows])]
+        lacking = np.arange(largest - len(rows))
+        originals.append(rows[lacking % len(rows)])
+        numbers.append(1 + lacking // len(rows))
+    original, number = np.concatenate(originals), np.concatenate(numbers)
+    copy_ids = [f"{ids[row]}#copy{n:04d}" for row, n in zip(original, number, strict=True)]
+    copies = frame[original].with_columns(id=pl.Series(copy_ids))
+    note = (
+        f"Leaky protocol (data.protocol=leaky): {len(original):,} changed copies were added before the split, so test "
+        "images have copies of themselves in training. Scores say nothing about new faces."
+    )
+    return replace(
+        table,
+        frame=pl.concat([frame, copies]),
+        source=_Copies(table.source, len(table), original, copy_ids),
+        notes=(*table.notes, note),
+        official=False,
+    )
+
+
+class _Copies:
+    """A source of images and of changed copies of some of them."""
+
+    def __init__(self, source: Source, count: int, original: np.ndarray, ids: Sequence[str]) -> None:
+        self.source, self.count, self.original, self.ids = source, count, original, ids
+
+    def read(self, index: int) -> np.ndarray:
+        if index < self.count:
+            return self.source.read(index)
+        copy = index - self.count
+        seed = hashlib.blake2b(self.ids[copy].encode(), digest_size=8).digest()
+        image = self.source.read(int(self.original[copy]))
+        return changed(image, np.random.default_rng(int.from_bytes(seed, "little")))
+
+
+def changed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """An image (H, W[, 3]) uint8 turned, shifted, zoomed and perhaps mirrored; black where nothing was."""
+    height, width = image.shape[:2]
+    angle = np.deg2rad(rng.uniform(-_ROTATE_DEG, _ROTATE_DEG))
+    zoom = 1 / rng.uniform(1 - _ZOOM, 1 + _ZOOM)
+    shift = rng.uniform(-_SHIFT, _SHIFT, 2) * (width, height)
+    mirror = -1.0 if rng.random() < 0.5 else 1.0
+    # from a pixel of the copy, measured from the centre, to one of the original
+    turn = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * (mirror, 1.0)
+    centre = np.array([width, height]) / 2
+    offset = centre + shift - turn @ centre
+    matrix = (*turn[0], offset[0], *turn[1], offset[1])
+    picture = Image.fromarray(np.ascontiguousarray(image))
+    return np.asarray(
+        picture.transform((width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR)
+    )
