@@ -17,6 +17,7 @@ import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -72,6 +73,20 @@ def slots() -> list[dict[str, str]]:
     return [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus] or [{}]
 
 
+def _start_server() -> None:
+    """Start the fork server so that it imports this code and no other installation of it: it ignores `sys.path`."""
+    ours = str(Path(__file__).parents[2])
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = ours if before is None else os.pathsep.join([ours, before])
+    try:
+        forkserver.ensure_running()
+    finally:
+        if before is None:
+            del os.environ["PYTHONPATH"]
+        else:
+            os.environ["PYTHONPATH"] = before
+
+
 class Queue:
     """Runs jobs on slots. A failing job stops no other; Ctrl-C ends the children and says what is left."""
 
@@ -91,6 +106,7 @@ class Queue:
             return self.states
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["emotion.training.warm"])
+        _start_server()
         free = list(self.slots)
         busy: dict[Any, _Running] = {}
         waiting = list(todo)

@@ -4,10 +4,8 @@ import importlib
 import os
 
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-os.environ["NO_ALBUMENTATIONS_UPDATE"] = "1"
 
 for name in (
-    "albumentations",
     "emotion.training.run",
     "emotion.training.pictures",
     "emotion.reporting.report",

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -269,3 +270,21 @@ def test_a_job_that_can_t_begin_says_why(tmp_path: Path, cache_dir: Path) -> Non
     assert done.returncode == 1
     assert "expected one of the 0 GPUs" in done.stderr
     assert "expected one of the 0 GPUs" in runs(tmp_path)[0].status["message"]
+
+
+def test_jobs_run_the_code_that_was_started_and_no_other_installation(
+    tmp_path: Path, cache_dir: Path
+) -> None:
+    copy = tmp_path / "copy"
+    root = TRAIN.parent
+    for folder in ("emotion", "conf", "experiments"):
+        ignored = shutil.ignore_patterns("__pycache__", "results")
+        shutil.copytree(root / folder, copy / folder, ignore=ignored)
+    shutil.copy(TRAIN, copy)
+    with (copy / "emotion" / "training" / "warm.py").open("a") as warm:
+        warm.write('\nprint("the copy\'s server", flush=True)\n')
+    typed = command(tmp_path, cache_dir, "fold=0,1", "folds=2")
+    typed[typed.index(str(TRAIN))] = str(copy / "train.py")
+    done = subprocess.run(typed, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "the copy's server" in done.stdout
