@@ -75,16 +75,18 @@ def slots() -> list[dict[str, str]]:
 
 def _start_server() -> None:
     """Start the fork server so that it imports this code and no other installation of it: it ignores `sys.path`."""
-    ours = str(Path(__file__).parents[2])
-    before = os.environ.get("PYTHONPATH")
-    os.environ["PYTHONPATH"] = ours if before is None else os.pathsep.join([ours, before])
+    ours = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    changed = {"PYTHONPATH": ours.rstrip(os.pathsep), "PYTHONSAFEPATH": "1"}  # the latter: not the current folder's
+    before = {name: os.environ.get(name) for name in changed}
+    os.environ.update(changed)
     try:
         forkserver.ensure_running()
     finally:
-        if before is None:
-            del os.environ["PYTHONPATH"]
-        else:
-            os.environ["PYTHONPATH"] = before
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
 
 
 class Queue:
