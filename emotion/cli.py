@@ -1,6 +1,7 @@
 """`emotion …`: the commands and their arguments. Each imports its module when it is called."""
 
 import sys
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -21,6 +22,16 @@ app.add_typer(runs, name="runs")
 sweep = typer.Typer(no_args_is_help=True, help="Sweeps: what `python train.py -m` made.")
 app.add_typer(sweep, name="sweep")
 app.add_typer(data, name="data")
+
+wandb = typer.Typer(no_args_is_help=True, help="Weights & Biases, as a view of run folders.")
+app.add_typer(wandb, name="wandb")
+
+
+class SaliencyMethod(StrEnum):
+    grad_cam = "grad_cam"
+    grad_cam_plus_plus = "grad_cam_plus_plus"
+    occlusion = "occlusion"
+
 
 RunsDir = Annotated[Path, typer.Option("--runs-dir", help="The folder that runs lie in.")]
 RUNS = Path("runs")
@@ -110,6 +121,25 @@ def compare(
     compare(paths, metric, form, test)
 
 
+@app.command()
+def explain(
+    run: Annotated[Path, typer.Argument(help="A run folder, such as runs/latest.")],
+    method: Annotated[
+        SaliencyMethod, typer.Option("--method", help="How the maps are made.")
+    ] = SaliencyMethod.grad_cam,
+    layer: Annotated[
+        str | None, typer.Option("--layer", help="Of Grad-CAM; default: the deepest with fine enough maps.")
+    ] = None,
+    pair: Annotated[
+        list[str] | None, typer.Option("--pair", help="A confusion to show, as in sadness:neutral; repeatable.")
+    ] = None,
+) -> None:
+    """Where in the images a run's answers come from, as sheets in its folder and in its report."""
+    from emotion.commands.explain import explain
+
+    explain(run, method.value, layer, pair or [])
+
+
 @runs.command("list")
 def runs_list(runs_dir: RunsDir = RUNS) -> None:
     """Every run with its state and scores, newest first."""
@@ -163,6 +193,42 @@ def sweep_list(
     from emotion.commands.sweep import list_sweeps
 
     list_sweeps(sweeps_dir)
+
+
+Project = Annotated[str, typer.Option("--project", help="The W&B project, for what W&B has not seen yet.")]
+Entity = Annotated[str | None, typer.Option("--entity", help="The W&B user or team; default: yours.")]
+
+
+@wandb.command("sync")
+def wandb_sync(
+    paths: Annotated[list[Path], typer.Argument(help="Run folders or sweep folders.")],
+    project: Project = "emotion",
+    entity: Entity = None,
+    offline: Annotated[bool, typer.Option("--offline", help="Only write W&B's files, into the folders.")] = False,
+    log_model: Annotated[bool, typer.Option("--log-model", help="Hand over best.ckpt, too.")] = False,
+) -> None:
+    """Show runs in W&B from what their folders hold, as often as you like: each stays one W&B run."""
+    from emotion.commands.wandb import sync
+    from emotion.schema import WandbLogger
+
+    mode = "offline" if offline else None
+    sync(paths, WandbLogger(project=project, entity=entity, mode=mode, log_model=log_model))
+
+
+@wandb.command("dashboard")
+def wandb_dashboard(
+    project: Project = "emotion",
+    entity: Entity = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print what it consists of, without account or network.")
+    ] = False,
+    out: Annotated[Path | None, typer.Option("--out", "-o", help="With --dry-run: write it there.")] = None,
+) -> None:
+    """Make a W&B workspace that compares folds, sweeps, confusions and calibration."""
+    from emotion.commands.wandb import dashboard
+    from emotion.schema import WandbLogger
+
+    dashboard(WandbLogger(project=project, entity=entity), dry_run, out)
 
 
 @app.command()

@@ -86,6 +86,11 @@ class RunFolder:
     def metrics(self) -> dict[str, Any]:
         return self._json("metrics.json")
 
+    @cached_property
+    def confusions(self) -> list[list[list[int]]]:
+        """(K, K) counts on the validation part after each epoch, true classes in rows; [] for a run without."""
+        return self._json("confusions.json")["val"] if self.file("confusions.json").is_file() else []
+
     @property
     def finished(self) -> bool:
         return self.status.get("state") == "finished"

@@ -589,6 +589,40 @@ class NoLogger(Named):
     name: Literal["none"] = "none"
 
 
+class LoggerConfig(Named):
+    """A view of the run folder. metrics.csv is always written, so there is no logger for it."""
+
+    also: list[str] = Field([], description="further loggers, with their defaults, as in [tensorboard]")
+
+    @field_validator("also")
+    @classmethod
+    def _known(cls, also: list[str]) -> list[str]:
+        known = sorted(set(entries("logger")) - {"none"})
+        for name in also:
+            if name not in known:
+                raise ValueError(f"expected some of {', '.join(known)}, found {name!r}{_suggest(name, known)}")
+        return also
+
+    def chosen(self) -> list["LoggerConfig"]:
+        """This one and those of `also`, each once."""
+        others = [entries("logger")[name].schema(name=name) for name in dict.fromkeys(self.also)]
+        return [self, *(other for other in others if isinstance(other, LoggerConfig) and other.name != self.name)]
+
+
+class WandbLogger(LoggerConfig):
+    name: Literal["wandb"] = "wandb"
+    project: str = Field("emotion", description="W&B project")
+    entity: str | None = Field(None, description="W&B user or team; null: your default one")
+    mode: Literal["online", "offline"] | None = Field(
+        None, description="offline: files in the run folder, no network; null: as WANDB_MODE says, else online"
+    )
+    log_model: bool = Field(False, description="hand best.ckpt to W&B as a model artifact")
+
+
+class TensorboardLogger(LoggerConfig):
+    name: Literal["tensorboard"] = "tensorboard"
+
+
 _BUILT_IN: dict[str, dict[type[Named], str | None]] = {
     "data": {
         DrawnData: "emotion.data.readers.drawn",
@@ -652,7 +686,11 @@ _BUILT_IN: dict[str, dict[type[Named], str | None]] = {
         PlateauSchedule: "emotion.models.schedules:plateau",
         InverseTimeSchedule: "emotion.models.schedules:inverse_time",
     },
-    "logger": {NoLogger: None},
+    "logger": {
+        NoLogger: None,
+        WandbLogger: "emotion.reporting.wandb_view:WandbView",
+        TensorboardLogger: "emotion.reporting.tensorboard_view:TensorboardView",
+    },
 }
 for _group, _schemas in _BUILT_IN.items():
     for _schema, _builder in _schemas.items():

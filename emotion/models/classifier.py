@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score
+from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
 
 from emotion import counter, registry
 from emotion.errors import RunError
@@ -59,6 +59,7 @@ class ExpressionClassifier(pl.LightningModule):
         self.mixing = Mixing(config.trainer.mixup, config.trainer.cutmix)
         self.val_metrics = validation_metrics(len(class_counts))
         self.classes = len(class_counts)
+        self.val_confusion = MulticlassConfusionMatrix(len(class_counts), validate_args=False)
         self.check_every = check_every
         self.reused = ""
         model = config.model
@@ -169,13 +170,21 @@ class ExpressionClassifier(pl.LightningModule):
         return {"train/loss": float(self._loss_sum) / seen, "train/accuracy": float(self._correct) / seen}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self.val_metrics.update(self.probabilities(batch["image"]), batch["label"])
+        probabilities = self.probabilities(batch["image"])
+        self.val_metrics.update(probabilities, batch["label"])
+        self.val_confusion.update(probabilities, batch["label"])
 
     def validation_totals(self) -> dict[str, float]:
         """The metrics of the validation part since the last call."""
         totals = {f"val/{name}": float(value) for name, value in self.val_metrics.compute().items()}
         self.val_metrics.reset()
         return totals
+
+    def validation_confusion(self) -> list[list[int]]:
+        """Counts of the validation part since the last call, true classes in rows."""
+        counts: list[list[int]] = self.val_confusion.compute().tolist()
+        self.val_confusion.reset()
+        return counts
 
     def _stop_on_nan(self) -> None:
         batch = int(self._first_bad)

@@ -25,6 +25,21 @@ def roc(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarra
     return np.append(0, false / false[-1]), np.append(0, true / true[-1])
 
 
+def precision_recall(positive: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Recall and precision at and above each distinct score, the highest score first; None as in `roc`.
+
+    Args:
+        positive: (N,) bool. scores: (N,) float, larger for positives.
+    """
+    order = np.argsort(-scores, kind="stable")
+    hits, falling = positive[order], scores[order]
+    if hits.all() or not hits.any():
+        return None
+    last = np.append(np.flatnonzero(np.diff(falling)), len(falling) - 1)
+    true = np.cumsum(hits)[last]
+    return true / true[-1], true / (last + 1)
+
+
 def thinned(x: np.ndarray, y: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
     """At most about `count` points of a curve, evenly along its length; the ends stay."""
     if len(x) <= count:

@@ -334,6 +334,58 @@ def data_statistics(
     return _save(figure, path)
 
 
+def heat(values: np.ndarray) -> np.ndarray:
+    """(H, W) of any scale as colours (H, W, 3) uint8, dark for the smallest and light for the largest."""
+    from matplotlib import colormaps
+
+    low, high = float(values.min()), float(values.max())
+    scaled = (values - low) / (high - low) if high > low else np.zeros_like(values)
+    return np.asarray(255 * colormaps["inferno"](scaled)[..., :3]).astype(np.uint8)
+
+
+def overlay(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:
+    """A map over a greyed image: (H, W, 3) uint8.
+
+    Args:
+        image: (H, W) or (H, W, C) uint8. saliency: (S, S) float in [0, 1], resized to the image.
+    """
+    from matplotlib import colormaps
+    from PIL import Image
+
+    pixels = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
+    grey = np.asarray(Image.fromarray(pixels).convert("L"), float)[..., None]
+    resized = Image.fromarray(saliency.astype(np.float32)).resize(grey.shape[1::-1], Image.Resampling.BILINEAR)
+    values = np.clip(np.asarray(resized), 0, 1)
+    strength = (0.7 * values**0.8)[..., None]
+    colours = 255 * colormaps["inferno"](0.25 + 0.65 * values)[..., :3]
+    return np.asarray((1 - strength) * grey + strength * colours).astype(np.uint8)
+
+
+def sheet(rows: Sequence[Sequence[np.ndarray]], path: Path, labels: Sequence[str] = ()) -> Path:
+    """Pictures in rows, as they are.
+
+    Args:
+        rows: uint8 (H, W), (H, W, 1) or (H, W, 3) of any size.
+        labels: what stands beside each row.
+    """
+    gap = 6
+    across = max(len(row) for row in rows) * (FACE_PX + gap) - gap
+    canvas = np.full((len(rows) * (FACE_PX + gap) - gap, across, 3), 255, np.uint8)
+    for number, row in enumerate(rows):
+        for place, image in enumerate(row):
+            top, left = number * (FACE_PX + gap), place * (FACE_PX + gap)
+            canvas[top : top + FACE_PX, left : left + FACE_PX] = _square(image)
+    figure, (axes,) = _canvas(across / DPI + (1.1 if labels else 0.2), canvas.shape[0] / DPI + 0.2)
+    axes.imshow(canvas, interpolation="nearest")
+    axes.grid(False)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    axes.tick_params(length=0)
+    axes.set_xticks([])
+    axes.set_yticks([n * (FACE_PX + gap) + FACE_PX / 2 for n in range(len(labels))], labels)
+    return _save(figure, path)
+
+
 def _square(image: np.ndarray) -> np.ndarray:
     """(FACE_PX, FACE_PX, 3) of an image of any size and number of channels."""
     from PIL import Image

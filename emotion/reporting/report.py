@@ -134,6 +134,7 @@ def _single(subject: Subject, images: ImageLookup | None, commands: Sequence[str
             judged.gallery(shown, subject.run, album, images),
         ]
     made += [
+        sections.explanation(subject),
         data_card.data(subject),
         sections.augmentation(subject),
         sections.cost(subject),

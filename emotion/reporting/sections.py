@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
@@ -130,6 +131,33 @@ def augmentation(subject: Subject) -> Section | None:
     return Section(
         "augmentation", "Augmentation", f"Training images as the network sees them ({words}).", (picture,)
     )
+
+
+def explanation(subject: Subject) -> Section | None:
+    """The sheets that `emotion explain` has left."""
+    path = subject.run.file("explanation/sheets.json")
+    if not path.is_file():
+        return None
+    facts = json.loads(path.read_text())
+    blocks: list[Block] = []
+    features: list[Block] = []
+    for sheet in facts["sheets"]:
+        file = path.parent / sheet["file"]
+        if not file.is_file():
+            blocks.append(Note(f"{file} is not there; `emotion explain` makes it again."))
+            continue
+        alt = f"{sheet['title']}: {sheet['caption']}"
+        picture = Picture(sheet["title"], png_address(file.read_bytes()), alt, sheet["caption"])
+        (features if sheet["file"].startswith("features") else blocks).append(picture)
+    if features:
+        blocks.append(Folded("Feature maps, layer by layer", tuple(features)))
+    method = {"grad_cam": "Grad-CAM", "grad_cam_plus_plus": "Grad-CAM++", "occlusion": "occlusion"}[facts["method"]]
+    where = f" of {facts['layer']}" if facts["layer"] else ""
+    lead = (
+        f"Where in an image the answer comes from ({method}{where}); the lighter, the more. Such a map says where the "
+        "network looked, not whether it was right to."
+    )
+    return Section("explanation", "Explanation", lead, tuple(blocks))
 
 
 def cost(subject: Subject) -> Section:

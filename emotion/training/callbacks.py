@@ -14,7 +14,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from emotion import atomic
 from emotion.models.classifier import ExpressionClassifier
-from emotion.runs import RunFolder
+from emotion.runs import FORMAT, RunFolder
 from emotion.schema import RunConfig
 from emotion.training import checkpoint
 
@@ -37,6 +37,7 @@ class EpochKeeper(lightning.Callback):
     ) -> None:
         self.config, self.folder, self.description, self.on_epoch = config, folder, description, on_epoch
         self.history: list[dict[str, float]] = []
+        self.confusions: list[list[list[int]]] = []
         self.best: dict[str, Any] | None = None
         self.train_s = 0.0
         self._started = 0.0
@@ -46,7 +47,12 @@ class EpochKeeper(lightning.Callback):
         return f"val/{self.config.trainer.monitor}"
 
     def state_dict(self) -> dict[str, Any]:
-        return {"history": self.history, "best": self.best, "train_s": self.train_s}
+        return {
+            "history": self.history,
+            "confusions": self.confusions,
+            "best": self.best,
+            "train_s": self.train_s,
+        }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.history, self.best, self.train_s = (
@@ -54,6 +60,7 @@ class EpochKeeper(lightning.Callback):
             state_dict["best"],
             state_dict["train_s"],
         )
+        self.confusions = state_dict.get("confusions", [])  # a run begun by an earlier version has none
 
     def on_save_checkpoint(
         self, trainer: lightning.Trainer, pl_module: lightning.LightningModule, checkpoint: dict[str, Any]
@@ -98,6 +105,7 @@ class EpochKeeper(lightning.Callback):
             "images_per_s": round(pl_module.images_seen / seconds, 1),
         }
         self.history.append(row)
+        self.confusions.append(pl_module.validation_confusion())
         if pl_module.plateau is not None:
             pl_module.plateau.step(row[self.monitor])
         if self._is_best(row):
@@ -106,6 +114,7 @@ class EpochKeeper(lightning.Callback):
         if self._should_stop():
             trainer.should_stop = True
         write_history(self.folder, self.history)
+        write_confusions(self.folder, self.confusions)
         trainer.save_checkpoint(self.folder.checkpoint("last"))
         self.on_epoch(row, self)
 
@@ -150,6 +159,11 @@ def write_history(folder: RunFolder, history: list[dict[str, float]]) -> None:
     buffer = io.BytesIO()
     pl.DataFrame(history).write_csv(buffer)
     atomic.write_bytes(folder.file("metrics.csv"), buffer.getvalue())
+
+
+def write_confusions(folder: RunFolder, confusions: list[list[list[int]]]) -> None:
+    """confusions.json: the validation part's counts after each epoch, true classes in rows."""
+    atomic.write_json(folder.file("confusions.json"), {"format": FORMAT, "val": confusions})
 
 
 class Bar(lightning.Callback):

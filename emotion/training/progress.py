@@ -1,24 +1,40 @@
-"""How far the preparation of a data set is."""
+"""How far a longer piece of work is: a line that rewrites itself in a terminal, one line in a log."""
 
 import sys
 import time
 from collections.abc import Callable
 
+from emotion.training.console import duration
 
-def preparing(say: Callable[[str], None]) -> Callable[[int, int], None]:
-    """A rewritten line in a terminal, and one line at the end everywhere."""
-    started = time.perf_counter()
+_EVERY_S = 0.2
+
+
+def progress(say: Callable[[str], None], did: str, things: str) -> Callable[[int, int], None]:
+    """What is called with (done, total) as the work goes on, and says `did total things in …` at its end.
+
+    Args:
+        say: where the one line goes.
+        did: "Prepared", "Scored" …
+        things: "images", "resamples" …
+    """
+    started = shown = time.perf_counter()
     terminal = sys.stdout.isatty()
 
-    def progress(done: int, total: int) -> None:
-        seconds = time.perf_counter() - started
-        if done < total:
+    def show(done: int, total: int) -> None:
+        nonlocal shown
+        now = time.perf_counter()
+        if done >= total:
             if terminal:
-                left = seconds / done * (total - done)
-                print(f"\r{done:,} of {total:,} images, {left:.0f} s left ", end="", flush=True)
-            return
-        if terminal:
-            print("\r\033[K", end="")
-        say(f"Prepared {total:,} images in {seconds:.1f} s.")
+                print("\r\033[K", end="")
+            say(f"{did} {total:,} {things} in {now - started:.1f} s.")
+        elif terminal and done and now - shown >= _EVERY_S:
+            shown = now
+            left = duration((now - started) / done * (total - done))
+            print(f"\r{did} {done:,} of {total:,} {things}, {left} left \033[K", end="", flush=True)
 
-    return progress
+    return show
+
+
+def preparing(say: Callable[[str], None]) -> Callable[[int, int], None]:
+    """The progress of making a store."""
+    return progress(say, "Prepared", "images")

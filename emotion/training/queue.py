@@ -25,7 +25,7 @@ from typing import Any
 
 from emotion import atomic
 from emotion.errors import EmotionError
-from emotion.schema import RunConfig, validate
+from emotion.schema import LoggerConfig, RunConfig, WandbLogger, validate
 from emotion.training.folder import Status, locked, now
 from emotion.training.jobs import Job, Wanted, prepared
 
@@ -51,6 +51,7 @@ def run_sweep(wanted: Sequence[Wanted]) -> bool:
         finally:
             _write_status(sweep, jobs)
         _show(sweep, states)
+        _show_in_wandb(sweep, jobs)
     return all(state == "finished" for state in states.values())
 
 
@@ -273,6 +274,21 @@ def _write_status(sweep: Path, jobs: Sequence[Job]) -> None:
         sweep / "status.json",
         {"format": FORMAT, "written": now(), "finished": finished, "jobs": states, "failures": messages},
     )
+
+
+def _show_in_wandb(sweep: Path, jobs: Sequence[Job]) -> None:
+    """The sweep's table as a W&B run of its own, where its jobs are shown in W&B."""
+    logger = jobs[0].config.logger
+    options = [one for one in logger.chosen() if isinstance(one, WandbLogger)] if isinstance(logger, LoggerConfig) else []
+    if not options:
+        return
+    from emotion.reporting.sweep import SweepFolder
+    from emotion.reporting.wandb_view import sync_sweep
+
+    try:
+        print(f"wandb: {sync_sweep(SweepFolder.open(sweep), options[0])}", flush=True)
+    except EmotionError as error:
+        print(f"The table is not in W&B. {error}", file=sys.stderr)
 
 
 def _show(sweep: Path, states: dict[str, str]) -> None:

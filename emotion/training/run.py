@@ -5,6 +5,7 @@ import logging
 import time
 import traceback
 import warnings
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,8 @@ from emotion.training.callbacks import Bar, EpochKeeper
 from emotion.training.console import Log, epoch_line, is_terminal
 from emotion.training.evaluate import cost, predict
 from emotion.training.folder import Status, now, read_status, write_config
+from emotion.training.pictures import StoredPictures
+from emotion.training.views import Views, views
 
 
 def quieten() -> None:
@@ -105,8 +108,9 @@ class Run:
                 environment_now["earlier_sessions"] = [*earlier.pop("earlier_sessions", []), earlier]
             atomic.write_json(folder.file("environment.json"), environment_now)
             self.log(f"{folder.path} · {_device_name(environment_now)}, {threads} threads, {resolved}")
-            keeper = self.fit(data, classifier, device, resolved, status, last)
-            self.finish(data, device, keeper, status, started)
+            with self.views() as shown:
+                keeper = self.fit(data, classifier, device, resolved, status, last, shown)
+                self.finish(data, device, keeper, status, started)
         except BaseException as error:
             self._failed(error, status)
             raise
@@ -118,10 +122,20 @@ class Run:
         device = choose_device(self.config.machine.devices)
         torch.set_num_threads(RunFolder(self.folder.path).environment["threads"])
         data, _ = self.prepare(device, load_weights=False)
-        self.evaluate(data, device, _tests(data))
-        self.write_metrics(RunFolder(self.folder.path).metrics["cost"])
-        self.figures(data)
-        self.report()
+        with self.views():
+            self.evaluate(data, device, _tests(data))
+            self.write_metrics(RunFolder(self.folder.path).metrics["cost"])
+            self.figures(data)
+            self.report()
+
+    def make_whole(self) -> None:
+        """What is missing of a run that was killed after it had finished."""
+        with self.views():
+            self.close()
+
+    def views(self) -> AbstractContextManager[Views]:
+        """The configured loggers, showing this folder."""
+        return views(self.config, RunFolder(self.folder.path), StoredPictures(self.store), self.log)
 
     def prepare(
         self, device: torch.device, load_weights: bool
@@ -147,6 +161,7 @@ class Run:
         resolved: str,
         status: Status,
         last: Path | None,
+        shown: Views,
     ) -> EpochKeeper:
         """Train from `last`, or from the start where it is None."""
         config, folder = self.config, self.folder
@@ -159,6 +174,7 @@ class Run:
             assert keeper.best is not None
             self.log(epoch_line(row, epochs, left, keeper.best["epoch"] == row["epoch"]))
             status.update(epoch=done, best=keeper.best, seconds={"train": round(keeper.train_s, 1)})
+            shown.epoch(row, keeper.confusions[-1])
 
         keeper = EpochKeeper(config, folder, self.description(classifier), on_epoch)
         callbacks: list[lightning.Callback] = [keeper]
@@ -330,7 +346,6 @@ class Run:
 
     def report(self) -> None:
         from emotion.reporting.report import write_report
-        from emotion.training.pictures import StoredPictures
 
         run = RunFolder(self.folder.path)
         path = write_report([run], self.folder.file("report.html"), StoredPictures(self.store))

@@ -50,6 +50,6 @@ def train(config: RunConfig, log: Log | None = None) -> RunFolder:
             elif wants_test:
                 run.add_test()
             else:
-                run.close()
+                run.make_whole()
     point_latest(folder)
     return RunFolder(folder.path)

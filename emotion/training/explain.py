@@ -1,0 +1,185 @@
+"""What `emotion explain` leaves in a run folder: galleries of saliency maps and of feature maps, for the report."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from emotion import atomic
+from emotion.data.dataset import open_store
+from emotion.data.store import Store
+from emotion.errors import ConfigError, DataError
+from emotion.evaluation import predictions
+from emotion.evaluation.predictions import Predictions
+from emotion.models.saliency import Method, default_layer, layers, recorded, saliency
+from emotion.predictor import Predictor
+from emotion.reporting import figures
+from emotion.reporting.mistakes import by_pair
+from emotion.runs import FORMAT, RunFolder
+from emotion.schema import validate
+
+SHOWN, AVERAGED, PAIRS = 8, 32, 3
+CHANNELS = 12  # of each layer, those with the largest variance
+BATCH = 16
+
+Progress = Callable[[int, int], None]
+
+
+class Explainer:
+    """A run's best network, its data and its answers.
+
+    Args:
+        layer: of the Grad-CAM methods; None: the deepest with maps fine enough for a face.
+
+    Raises:
+        EmotionError: the run has no weights or predictions, or its data is gone or has changed.
+    """
+
+    def __init__(self, run: RunFolder, method: Method = "grad_cam", layer: str | None = None) -> None:
+        self.run, self.method = run, method
+        config = validate(run.config)
+        self.store: Store = open_store(config.data, config.preprocess, config.machine.cache_dir)
+        if self.store.fingerprint != run.splits["data"]["fingerprint"]:
+            raise DataError(f"expected the data that {run.name} was trained on, found that it has changed since.")
+        self.predictor = Predictor.from_run(run.path)
+        self.part = "test" if run.has("test") else "val"
+        self.table: Predictions = predictions.read(
+            run.predictions("test" if self.part == "test" else "val"), self.predictor.classes
+        )
+        self._rows = {sample: row for row, sample in enumerate(self.store.frame["id"])}
+        self.layer = layer
+        if method != "occlusion" and layer is None:
+            self.layer = default_layer(self.predictor.network, self._input([0])).name
+
+    def pixels(self, rows: Sequence[int]) -> np.ndarray:
+        """The stored images of rows of the prediction table: (N, H, W, C) uint8."""
+        return np.stack([self.store.images[self._rows[self.table.ids[row]]] for row in rows])
+
+    def _input(self, rows: Sequence[int]) -> torch.Tensor:
+        return self.predictor.device_module(torch.from_numpy(self.pixels(rows)))
+
+    def maps(self, rows: Sequence[int], progress: Progress | None = None) -> np.ndarray:
+        """Where the answer to each image comes from: (N, S, S) float32 in [0, 1]."""
+        found = []
+        for start in range(0, len(rows), BATCH):
+            some = rows[start : start + BATCH]
+            answers = torch.as_tensor(self.table.predicted[list(some)])
+            network = self.predictor.network
+            found.append(saliency(network, self._input(some), answers, self.method, self.layer).numpy())
+            if progress:
+                progress(min(start + BATCH, len(rows)), len(rows))
+        return np.concatenate(found)
+
+    def typical(self, label: int, count: int) -> list[int]:
+        """Rows of a class that were answered right, the surest first."""
+        right = np.flatnonzero((self.table.labels == label) & (self.table.predicted == label))
+        return right[np.argsort(-self.table.confidence[right], kind="stable")][:count].tolist()
+
+    def pair(self, label: str, answer: str, count: int) -> list[int]:
+        """Rows of one class that were taken for another, the surest first.
+
+        Raises:
+            ConfigError: a class is unknown.
+        """
+        for name in (label, answer):
+            if name not in self.table.classes:
+                raise ConfigError(f"expected classes out of {', '.join(self.table.classes)}, found {name!r}.")
+        a, b = self.table.classes.index(label), self.table.classes.index(answer)
+        rows = np.flatnonzero((self.table.labels == a) & (self.table.predicted == b))
+        return rows[np.argsort(-self.table.confidence[rows], kind="stable")][:count].tolist()
+
+    def feature_maps(self, rows: Sequence[int], layer: str) -> np.ndarray:
+        """The channels of a layer that differ most over the images: (N, `CHANNELS`, h, w) float32."""
+        with torch.inference_mode(), recorded(self.predictor.network, layer) as outputs:
+            self.predictor.network(self._input(rows))
+        maps = outputs[0].float()
+        strongest = maps.var((0, 2, 3)).argsort(descending=True)[:CHANNELS]
+        return maps[:, strongest].numpy()
+
+
+def explain(
+    run: RunFolder,
+    method: Method = "grad_cam",
+    layer: str | None = None,
+    pairs: Sequence[tuple[str, str]] = (),
+    progress: Progress | None = None,
+) -> None:
+    """Write `explanation/`: PNG sheets, and `sheets.json` that says what each one shows.
+
+    Args:
+        pairs: (label, answer) of confusions to show; without any, the most frequent ones.
+
+    Raises:
+        EmotionError: as `Explainer`, or an unknown class or layer.
+    """
+    explainer = Explainer(run, method, layer)
+    table = explainer.table
+    wanted = list(pairs) or [
+        (table.classes[label], table.classes[answer]) for label, answer, _, _ in by_pair(table, PAIRS, 1)
+    ]
+    confused = {pair: explainer.pair(*pair, SHOWN) for pair in wanted}
+    typical = {name: explainer.typical(k, AVERAGED) for k, name in enumerate(table.classes)}
+    typical = {name: rows for name, rows in typical.items() if rows}
+    everyone = sorted({row for rows in (*typical.values(), *confused.values()) for row in rows})
+    if not everyone:
+        raise DataError(f"expected right answers or confusions to explain in {run.name}, found none.")
+    found = dict(zip(everyone, explainer.maps(everyone, progress), strict=True))
+    images = dict(zip(everyone, explainer.pixels(everyone), strict=True))
+
+    there = run.file("explanation")
+    shutil.rmtree(there, ignore_errors=True)  # sheets of another method or layer would be taken for ours
+    sheets: list[dict[str, Any]] = []
+
+    def sheet(name: str, title: str, caption: str, rows: Sequence[Sequence[np.ndarray]], labels: Sequence[str]) -> None:
+        figures.sheet(rows, there / f"{name}.png", labels)
+        sheets.append({"file": f"{name}.png", "title": title, "caption": caption})
+
+    def overlaid(rows: Sequence[int]) -> list[np.ndarray]:
+        return [figures.overlay(images[row], found[row]) for row in rows]
+
+    if typical:
+        sheet(
+            "classes",
+            "What speaks for each class",
+            f"The surest right answers of the {explainer.part} part.",
+            [overlaid(rows[:SHOWN]) for rows in typical.values()],
+            list(typical),
+        )
+        means = [
+            figures.overlay(np.mean([images[r] for r in rows], 0).astype(np.uint8), np.mean([found[r] for r in rows], 0))
+            for rows in typical.values()
+        ]
+        sheet(
+            "averages",
+            "Average maps",
+            f"The mean of up to {AVERAGED} right answers a class, on their mean image: {', '.join(typical)}.",
+            [means],
+            [],
+        )
+    for number, ((label, answer), rows) in enumerate(confused.items(), start=1):
+        if rows:
+            sheet(
+                f"pair-{number}",
+                f"{label} taken for {answer}",
+                f"What spoke for {answer}; the surest of these mistakes.",
+                [overlaid(rows)],
+                [],
+            )
+    examples = [rows[0] for rows in typical.values()] or everyone[:1]
+    labels = list(typical) or [""]
+    for number, one in enumerate(layers(explainer.predictor.network, explainer._input([examples[0]])), start=1):
+        maps = explainer.feature_maps(examples, one.name)
+        rows = [[images[row], *map(figures.heat, channels)] for row, channels in zip(examples, maps, strict=True)]
+        sheet(
+            f"features-{number}",
+            f"Feature maps of {one.name}",
+            f"{one.channels} channels of {one.edge}×{one.edge}; those {len(maps[0])} that differ most.",
+            rows,
+            labels,
+        )
+    facts = {"format": FORMAT, "method": method, "layer": explainer.layer, "part": explainer.part, "sheets": sheets}
+    atomic.write_json(there / "sheets.json", facts)
