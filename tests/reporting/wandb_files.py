@@ -25,7 +25,7 @@ class Shown:
     config: dict[str, Any] = field(default_factory=dict)
     history: list[dict[str, Any]] = field(default_factory=list)
     summary: dict[str, Any] = field(default_factory=dict)
-    artifacts: dict[str, list[str]] = field(default_factory=dict)
+    artifacts: dict[str, list[list[str]]] = field(default_factory=dict)
     folder: Path = Path()
 
     def table(self, key: str) -> dict[str, Any]:
@@ -52,6 +52,11 @@ def records(path: Path) -> list[Any]:
     return found
 
 
+def entries_of(artifact: Any) -> list[str]:
+    """The files of an artifact; the manifest of a large one lies in a file of its own."""
+    return [entry.path for entry in artifact.manifest.contents]
+
+
 def read(path: Path) -> Shown:
     """One offline run."""
     shown = Shown(folder=path.parent)
@@ -69,7 +74,7 @@ def read(path: Path) -> Shown:
             shown.summary |= {".".join(i.nested_key) or i.key: json.loads(i.value_json) for i in content.update}
         elif kind == "artifact" or (kind == "request" and content.WhichOneof("request_type") == "log_artifact"):
             artifact = content if kind == "artifact" else content.log_artifact.artifact
-            shown.artifacts[artifact.type] = [entry.path for entry in artifact.manifest.contents]
+            shown.artifacts.setdefault(artifact.type, []).append(entries_of(artifact))
         elif kind == "exit":
             shown.exit_code = content.exit_code
     return shown
