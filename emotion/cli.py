@@ -140,6 +140,34 @@ def explain(
     explain(run, method.value, layer, pair or [])
 
 
+@app.command()
+def quiz(
+    data: Annotated[str | None, typer.Argument(help="A data set's name, or a run folder for its test images.")] = None,
+    overrides: Annotated[list[str] | None, typer.Argument(help="As for train.py: data.root=~/fer2013 …")] = None,
+    count: Annotated[int, typer.Option("--count", min=1, help="Number of images.")] = 100,
+    seed: Annotated[int, typer.Option("--seed", help="Chooses the images and their order.")] = 0,
+    answers: Annotated[
+        list[Path] | None, typer.Option("--answers", help="A file that the page saved; repeatable.")
+    ] = None,
+    run: Annotated[
+        list[Path] | None, typer.Option("--run", help="With --answers: a run to compare with; repeatable.")
+    ] = None,
+    quizzes_dir: Annotated[Path, typer.Option("--quizzes-dir", help="The folder that quizzes lie in.")] = Path(
+        "quizzes"
+    ),
+) -> None:
+    """A page on which people name the expressions of test images; with --answers, what they said as prediction tables."""
+    from emotion.commands.quiz import judge, make
+    from emotion.errors import ConfigError
+
+    if (data is None) == (answers is None):
+        raise ConfigError("expected either a data set, to make a quiz, or --answers FILE, to score one.")
+    if data is not None:
+        make(data, overrides or [], count, seed, quizzes_dir)
+    else:
+        judge(answers or [], run or [], quizzes_dir)
+
+
 @runs.command("list")
 def runs_list(runs_dir: RunsDir = RUNS) -> None:
     """Every run with its state and scores, newest first."""

@@ -44,7 +44,7 @@ class Album:
         if digest not in self._names:
             name = f"face-{len(self._names)}"
             self._names[digest] = name
-            self.faces[name] = _address(pixels)
+            self.faces[name] = picture_address(pixels)
         return self._names[digest]
 
 
@@ -52,11 +52,12 @@ def png_address(data: bytes) -> str:
     return "data:image/png;base64," + base64.b64encode(data).decode()
 
 
-def _address(pixels: np.ndarray) -> str:
+def picture_address(pixels: np.ndarray, edge_px: int = EDGE_PX) -> str:
+    """A data URI (WebP) of uint8 (H, W) or (H, W, C), at most `edge_px` on its longer side."""
     from PIL import Image
 
     image = Image.fromarray(pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels)
-    image.thumbnail((EDGE_PX, EDGE_PX), Image.Resampling.LANCZOS)
+    image.thumbnail((edge_px, edge_px), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
     image.save(buffer, "WEBP", quality=QUALITY, method=4)
     return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()

@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, FunctionLoader, StrictUndefined
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 
 from emotion.atomic import write_text
 from emotion.errors import DataError, EmotionError
@@ -103,15 +103,13 @@ def write_tables(runs: Sequence[RunFolder], path: Path, *, test: bool = False) -
 
 def render(page: Page) -> str:
     """The page as one HTML document."""
-    script = _text("script.js")
+    script = text_of("script.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     numbering = itertools.count()
     return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(
+        template("report.html.j2").render(
             page=page,
-            style=_environment().from_string(_text("style.css")).render(),
+            style=_environment().from_string(text_of("style.css")).render(),
             script=script,
             script_hash=f"sha256-{digest}",
             names=lambda: f"n{next(numbering)}",
@@ -180,7 +178,7 @@ def _with_tables(page: Page) -> Page:
 @cache
 def _environment() -> Environment:
     environment = Environment(
-        loader=FunctionLoader(_text),
+        loader=FunctionLoader(text_of),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -197,7 +195,13 @@ def _environment() -> Environment:
     return environment
 
 
-def _text(name: str) -> str:
+def template(name: str) -> Template:
+    """One of templates/, with the filters of a report."""
+    return _environment().get_template(name)
+
+
+def text_of(name: str) -> str:
+    """A file of templates/, as it is."""
     return files("emotion.reporting").joinpath("templates", name).read_text(encoding="utf-8")
 
 

@@ -1,0 +1,241 @@
+"""The quiz: a page on which a person names the expressions of test images, and what becomes of the answers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+from emotion import atomic
+from emotion.errors import DataError
+from emotion.evaluation import agreement, metrics, predictions
+from emotion.evaluation.predictions import Predictions
+from emotion.reporting import numbers
+from emotion.reporting.album import picture_address
+from emotion.reporting.report import template, text_of
+from emotion.reporting.tables import Cell, Column, Table
+from emotion.runs import FORMAT as RUN_FORMAT
+from emotion.runs import RunFolder
+
+FORMAT = 1
+EDGE_PX = 336
+_SCORES = ("accuracy", "balanced_accuracy", "f1_macro")
+
+
+@dataclass(frozen=True)
+class Quiz:
+    """What the page asks, and the key to it, which the page doesn't hold.
+
+    Attributes:
+        data, fingerprint: the data set, and the prepared data that the images are from.
+        ids, labels, groups: of each image, in the order of the page.
+    """
+
+    data: str
+    fingerprint: str
+    classes: tuple[str, ...]
+    ids: tuple[str, ...]
+    labels: tuple[int, ...]
+    groups: tuple[str | None, ...]
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits; the same for the same images in the same order."""
+        content = json.dumps([self.data, self.fingerprint, self.classes, self.ids])
+        return hashlib.sha256(content.encode()).hexdigest()[:16]
+
+    @property
+    def folder_name(self) -> str:
+        return f"{self.data}-{self.digest[:8]}"
+
+    @classmethod
+    def read(cls, path: Path) -> Quiz:
+        """
+        Raises:
+            DataError: no key lies there, or one of an unknown format.
+        """
+        content = _json(path, "a quiz's key.json")
+        known = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items() if key != "format"}
+        try:
+            return cls(**known)
+        except TypeError as error:
+            raise DataError(f"{path}: expected a quiz's key, found other entries ({error}).") from error
+
+    def write(self, quizzes_dir: Path, pixels: Sequence[np.ndarray]) -> Path:
+        """Write the page and the key into a folder of their own, and return the page.
+
+        Args:
+            pixels: uint8 (H, W, C) of each image.
+        """
+        there = quizzes_dir / self.folder_name
+        atomic.write_text(there / "quiz.html", self.page(pixels))
+        atomic.write_json(there / "key.json", {"format": FORMAT, **asdict(self)})
+        return there / "quiz.html"
+
+    def page(self, pixels: Sequence[np.ndarray]) -> str:
+        """One HTML document that needs nothing else."""
+        script = text_of("quiz.js")
+        digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+        content = {
+            "format": FORMAT,
+            "quiz": self.digest,
+            "classes": self.classes,
+            "images": [
+                {"id": name, "src": picture_address(image, EDGE_PX)}
+                for name, image in zip(self.ids, pixels, strict=True)
+            ],
+        }
+        return template("quiz.html.j2").render(
+            quiz=self,
+            content=content,
+            script=script,
+            script_hash=f"sha256-{digest}",
+            style=text_of("quiz.css"),
+        )
+
+
+@dataclass(frozen=True)
+class Answers:
+    """What one person said, as the page saves it."""
+
+    person: str
+    quiz: str
+    answers: Mapping[str, str]
+
+    @classmethod
+    def read(cls, path: Path) -> Answers:
+        """
+        Raises:
+            DataError: the file isn't what the page saves.
+        """
+        content = _json(path, "answers that a quiz saved")
+        try:
+            return cls(str(content["person"]).strip(), str(content["quiz"]), dict(content["answers"]))
+        except (KeyError, TypeError, ValueError) as error:
+            raise DataError(f"{path}: expected person, quiz and answers, found no {error}.") from error
+
+    def table(self, quiz: Quiz) -> Predictions:
+        """The answers as a prediction table: probability 1 for what was said. Images without an answer are left out.
+
+        Raises:
+            DataError: they belong to another quiz, name something unknown, or there are none.
+        """
+        if self.quiz != quiz.digest:
+            raise DataError(f"expected answers to the quiz {quiz.digest}, found some to {self.quiz}.")
+        strange = [*(self.answers.keys() - set(quiz.ids)), *(set(self.answers.values()) - set(quiz.classes))]
+        if strange or not self.person:
+            raise DataError(
+                f"expected a person's answers to images of the quiz out of {', '.join(quiz.classes)}, found "
+                f"{strange[0] if strange else 'no name'}."
+            )
+        rows = [row for row, name in enumerate(quiz.ids) if name in self.answers]
+        if not rows:
+            raise DataError(f"expected answers of {self.person}, found none.")
+        said = [quiz.classes.index(self.answers[quiz.ids[row]]) for row in rows]
+        return predictions.from_arrays(
+            [quiz.ids[row] for row in rows],
+            [quiz.labels[row] for row in rows],
+            np.eye(len(quiz.classes), dtype=np.float32)[said],
+            quiz.classes,
+            predictions.Meta(quiz.data, "test", folder_name(self.person)),
+            groups=[quiz.groups[row] for row in rows],
+        )
+
+
+def folder_name(person: str) -> str:
+    """
+    >>> folder_name("Ada L.")
+    'person-ada-l'
+    """
+    return "person-" + re.sub(r"[^\w]+", "-", person.lower()).strip("-")
+
+
+def write_person(quiz: Quiz, answers: Answers, there: Path) -> RunFolder:
+    """A folder that reads like a finished run, so that a person is a row wherever runs are compared.
+
+    Raises:
+        DataError: as `Answers.table`.
+    """
+    table = answers.table(quiz)
+    folder = RunFolder(there / table.meta.run)
+    scores = metrics.to_json(metrics.compute(table.labels, table.probabilities, table.classes))
+    config = {"name": answers.person, "fold": None, "data": {"name": quiz.data}, "model": {"name": "person"}}
+    facts = {"name": quiz.data, "classes": list(quiz.classes), "fingerprint": quiz.fingerprint, "notes": []}
+    predictions.write(folder.predictions("test"), table)
+    atomic.write_text(folder.file("config.yaml"), yaml.safe_dump(config, allow_unicode=True, sort_keys=False))
+    atomic.write_json(folder.file("splits.json"), {"format": RUN_FORMAT, "strategy": "quiz", "data": facts})
+    atomic.write_json(folder.file("metrics.json"), {"format": RUN_FORMAT, "test": scores, "cost": {}})
+    status = {"format": RUN_FORMAT, "state": "finished", "identity": f"{quiz.digest}/{answers.person}", "attempt": 1}
+    atomic.write_json(folder.file("status.json"), {**status, "epoch": 0, "epochs": 0})
+    return folder
+
+
+def compared(people: Mapping[str, Predictions], runs: Mapping[str, Predictions]) -> Table:
+    """People and networks on the same images: those that every person has answered.
+
+    Raises:
+        DataError: they share no images, or a network's table lacks some.
+    """
+    shared = set.intersection(*(set(table.ids) for table in people.values()))
+    if not shared:
+        raise DataError("expected images that everybody has answered, found none.")
+    rows = []
+    for name, table in {**people, **runs}.items():
+        frame = table.frame.filter(table.frame["id"].is_in(list(shared)))
+        if frame.height < len(shared):
+            raise DataError(
+                f"expected predictions of {name} for the {len(shared)} images of the quiz, found {frame.height}: it was "
+                "tested on other images. A quiz made from its run folder asks for its own."
+            )
+        kept = Predictions(frame, table.classes, table.meta)
+        found = metrics.compute(kept.labels, kept.probabilities, kept.classes)
+        cells = [Cell(numbers.percent(found[score]), found[score]) for score in _SCORES]
+        rows.append((found["accuracy"], (Cell(name, name), Cell("person" if name in people else "network"), *cells)))
+    rows.sort(key=lambda row: -row[0])
+    columns = (
+        Column("Who", number=False),
+        Column("Kind", number=False),
+        Column("Accuracy"),
+        Column("Balanced accuracy"),
+        Column("Macro F1"),
+    )
+    margin = 0.98 / np.sqrt(len(shared))  # 1.96 standard errors at a half
+    notes = (f"With {len(shared)} images, an accuracy is known to about ±{100 * margin:.0f} points.", *_agreement(people))
+    return Table(f"People and networks on the same {len(shared)} images.", columns, tuple(r for _, r in rows), notes=notes)
+
+
+def _agreement(people: Mapping[str, Predictions]) -> list[str]:
+    """How far people agree with one another, in sentences."""
+    if len(people) < 2:
+        return []
+    names = list(people)
+    shared = sorted(set.intersection(*(set(table.ids) for table in people.values())))
+    answers = []
+    for table in people.values():
+        said = dict(zip(table.ids, table.predicted.tolist(), strict=True))
+        answers.append([said[name] for name in shared])
+    classes = len(people[names[0]].classes)
+    if len(names) == 2:
+        kappa = agreement.cohen_kappa(answers[0], answers[1], classes)
+        return [f"Agreement of {names[0]} and {names[1]}: Cohen's kappa {numbers.decimal(kappa, 2)}."]
+    kappa = agreement.fleiss_kappa(np.array(answers).T, classes)
+    return [f"Agreement of the {len(names)} people: Fleiss' kappa {numbers.decimal(kappa, 2)}."]
+
+
+def _json(path: Path, what: str) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"expected {what} in {path}, found nothing that can be read: {error}.") from error
+    if not isinstance(content, dict) or content.get("format") != FORMAT:
+        raise DataError(f"expected {what} of format {FORMAT} in {path}, found something else.")
+    return content
+
