@@ -131,7 +131,8 @@ def explain(
         str | None, typer.Option("--layer", help="Of Grad-CAM; default: the deepest with fine enough maps.")
     ] = None,
     pair: Annotated[
-        list[str] | None, typer.Option("--pair", help="A confusion to show, as in sadness:neutral; repeatable.")
+        list[str] | None,
+        typer.Option("--pair", help="A confusion to show, as in sadness:neutral; repeatable."),
     ] = None,
 ) -> None:
     """Where in the images a run's answers come from, as sheets in its folder and in its report."""
@@ -142,8 +143,12 @@ def explain(
 
 @app.command()
 def quiz(
-    data: Annotated[str | None, typer.Argument(help="A data set's name, or a run folder for its test images.")] = None,
-    overrides: Annotated[list[str] | None, typer.Argument(help="As for train.py: data.root=~/fer2013 …")] = None,
+    data: Annotated[
+        str | None, typer.Argument(help="A data set's name, or a run folder for its test images.")
+    ] = None,
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="As for train.py: data.root=~/fer2013 …")
+    ] = None,
     count: Annotated[int, typer.Option("--count", min=1, help="Number of images.")] = 100,
     seed: Annotated[int, typer.Option("--seed", help="Chooses the images and their order.")] = 0,
     answers: Annotated[
@@ -152,11 +157,11 @@ def quiz(
     run: Annotated[
         list[Path] | None, typer.Option("--run", help="With --answers: a run to compare with; repeatable.")
     ] = None,
-    quizzes_dir: Annotated[Path, typer.Option("--quizzes-dir", help="The folder that quizzes lie in.")] = Path(
-        "quizzes"
-    ),
+    quizzes_dir: Annotated[
+        Path, typer.Option("--quizzes-dir", help="The folder that quizzes lie in.")
+    ] = Path("quizzes"),
 ) -> None:
-    """A page on which people name the expressions of test images; with --answers, what they said as prediction tables."""
+    """A page on which people name the expressions of test images; --answers makes prediction tables of theirs."""
     from emotion.commands.quiz import judge, make
     from emotion.errors import ConfigError
 
@@ -232,7 +237,9 @@ def wandb_sync(
     paths: Annotated[list[Path], typer.Argument(help="Run folders or sweep folders.")],
     project: Project = "emotion",
     entity: Entity = None,
-    offline: Annotated[bool, typer.Option("--offline", help="Only write W&B's files, into the folders.")] = False,
+    offline: Annotated[
+        bool, typer.Option("--offline", help="Only write W&B's files, into the folders.")
+    ] = False,
     log_model: Annotated[bool, typer.Option("--log-model", help="Hand over best.ckpt, too.")] = False,
 ) -> None:
     """Show runs in W&B from what their folders hold, as often as you like: each stays one W&B run."""

@@ -600,13 +600,18 @@ class LoggerConfig(Named):
         known = sorted(set(entries("logger")) - {"none"})
         for name in also:
             if name not in known:
-                raise ValueError(f"expected some of {', '.join(known)}, found {name!r}{_suggest(name, known)}")
+                raise ValueError(
+                    f"expected some of {', '.join(known)}, found {name!r}{_suggest(name, known)}"
+                )
         return also
 
     def chosen(self) -> list["LoggerConfig"]:
         """This one and those of `also`, each once."""
         others = [entries("logger")[name].schema(name=name) for name in dict.fromkeys(self.also)]
-        return [self, *(other for other in others if isinstance(other, LoggerConfig) and other.name != self.name)]
+        return [
+            self,
+            *(other for other in others if isinstance(other, LoggerConfig) and other.name != self.name),
+        ]
 
 
 class WandbLogger(LoggerConfig):
@@ -614,7 +619,8 @@ class WandbLogger(LoggerConfig):
     project: str = Field("emotion", description="W&B project")
     entity: str | None = Field(None, description="W&B user or team; null: your default one")
     mode: Literal["online", "offline"] | None = Field(
-        None, description="offline: files in the run folder, no network; null: as WANDB_MODE says, else online"
+        None,
+        description="offline: files in the run folder, no network; null: as WANDB_MODE says, else online",
     )
     log_model: bool = Field(False, description="hand best.ckpt to W&B as a model artifact")
 

@@ -144,7 +144,7 @@ def test_linked_paths_exist() -> None:
 def test_the_table_of_groups_is_complete() -> None:
     rows = re.findall(r"^\| (`\w+`|top level) \| (.*?) ?\| (.*?) ?\|$", README, re.MULTILINE)
     table = {group.strip("`"): (code(listed), code(keys)) for group, listed, keys in rows}
-    assert set(table) == {*schema.GROUPS, "top level"} - {"logger"}
+    assert set(table) == {*schema.GROUPS, "top level"}
     help_keys = set(re.findall(r"^  ([\w.]+)=", help_text(), re.MULTILINE))
     for group, (listed, keys) in table.items():
         assert set(keys) <= help_keys, f"{group}: {set(keys) - help_keys}"

@@ -54,8 +54,8 @@ def judge(files: list[Path], runs: list[Path], quizzes_dir: Path) -> None:
     keys = sorted(quizzes_dir.glob(f"*-{given[0].quiz[:8]}/key.json"))
     if not keys:
         raise DataError(
-            f"expected the key of the quiz {given[0].quiz} in {quizzes_dir.absolute()}, found none. --quizzes-dir names "
-            "the folder that the page was written into."
+            f"expected the key of the quiz {given[0].quiz} in {quizzes_dir.absolute()}, found none. "
+            "--quizzes-dir names the folder that the page was written into."
         )
     quiz = Quiz.read(keys[0])
     people: dict[str, Predictions] = {}
@@ -63,5 +63,7 @@ def judge(files: list[Path], runs: list[Path], quizzes_dir: Path) -> None:
         folder = write_person(quiz, answers, keys[0].parent)
         people[answers.person] = predictions.read(folder.predictions("test"))
         print(folder.path)
-    networks = {run.name: predictions.read(run.predictions("test"), quiz.classes) for run in map(RunFolder.open, runs)}
+    networks = {
+        run.name: predictions.read(run.predictions("test"), quiz.classes) for run in map(RunFolder.open, runs)
+    }
     print(tables.text(compared(people, networks)))

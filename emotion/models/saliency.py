@@ -64,8 +64,8 @@ def default_layer(network: nn.Module, x: Tensor) -> Layer:
     known = layers(network, x)
     if not known:
         raise ConfigError(
-            "expected a network with feature maps for Grad-CAM, found none (a transformer?). The method occlusion works "
-            "with every network."
+            "expected a network with feature maps for Grad-CAM, found none (a transformer?). The method "
+            "occlusion works with every network."
         )
     fine = [layer for layer in known if layer.edge >= MIN_EDGE]
     return fine[-1] if fine else known[0]

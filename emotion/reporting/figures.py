@@ -354,7 +354,9 @@ def overlay(image: np.ndarray, saliency: np.ndarray) -> np.ndarray:
 
     pixels = image[..., 0] if image.ndim == 3 and image.shape[2] == 1 else image
     grey = np.asarray(Image.fromarray(pixels).convert("L"), float)[..., None]
-    resized = Image.fromarray(saliency.astype(np.float32)).resize(grey.shape[1::-1], Image.Resampling.BILINEAR)
+    resized = Image.fromarray(saliency.astype(np.float32)).resize(
+        grey.shape[1::-1], Image.Resampling.BILINEAR
+    )
     values = np.clip(np.asarray(resized), 0, 1)
     strength = (0.7 * values**0.8)[..., None]
     colours = 255 * colormaps["inferno"](0.25 + 0.65 * values)[..., :3]

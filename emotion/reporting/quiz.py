@@ -173,7 +173,12 @@ def write_person(quiz: Quiz, answers: Answers, there: Path) -> RunFolder:
     atomic.write_text(folder.file("config.yaml"), yaml.safe_dump(config, allow_unicode=True, sort_keys=False))
     atomic.write_json(folder.file("splits.json"), {"format": RUN_FORMAT, "strategy": "quiz", "data": facts})
     atomic.write_json(folder.file("metrics.json"), {"format": RUN_FORMAT, "test": scores, "cost": {}})
-    status = {"format": RUN_FORMAT, "state": "finished", "identity": f"{quiz.digest}/{answers.person}", "attempt": 1}
+    status = {
+        "format": RUN_FORMAT,
+        "state": "finished",
+        "identity": f"{quiz.digest}/{answers.person}",
+        "attempt": 1,
+    }
     atomic.write_json(folder.file("status.json"), {**status, "epoch": 0, "epochs": 0})
     return folder
 
@@ -192,13 +197,15 @@ def compared(people: Mapping[str, Predictions], runs: Mapping[str, Predictions])
         frame = table.frame.filter(table.frame["id"].is_in(list(shared)))
         if frame.height < len(shared):
             raise DataError(
-                f"expected predictions of {name} for the {len(shared)} images of the quiz, found {frame.height}: it was "
-                "tested on other images. A quiz made from its run folder asks for its own."
+                f"expected predictions of {name} for the {len(shared)} images of the quiz, found "
+                f"{frame.height}: it was tested on other images. A quiz made from its run folder asks for its own."
             )
         kept = Predictions(frame, table.classes, table.meta)
         found = metrics.compute(kept.labels, kept.probabilities, kept.classes)
         cells = [Cell(numbers.percent(found[score]), found[score]) for score in _SCORES]
-        rows.append((found["accuracy"], (Cell(name, name), Cell("person" if name in people else "network"), *cells)))
+        rows.append(
+            (found["accuracy"], (Cell(name, name), Cell("person" if name in people else "network"), *cells))
+        )
     rows.sort(key=lambda row: -row[0])
     columns = (
         Column("Who", number=False),
@@ -208,8 +215,16 @@ def compared(people: Mapping[str, Predictions], runs: Mapping[str, Predictions])
         Column("Macro F1"),
     )
     margin = 0.98 / np.sqrt(len(shared))  # 1.96 standard errors at a half
-    notes = (f"With {len(shared)} images, an accuracy is known to about ±{100 * margin:.0f} points.", *_agreement(people))
-    return Table(f"People and networks on the same {len(shared)} images.", columns, tuple(r for _, r in rows), notes=notes)
+    notes = (
+        f"With {len(shared)} images, an accuracy is known to about ±{100 * margin:.0f} points.",
+        *_agreement(people),
+    )
+    return Table(
+        f"People and networks on the same {len(shared)} images.",
+        columns,
+        tuple(r for _, r in rows),
+        notes=notes,
+    )
 
 
 def _agreement(people: Mapping[str, Predictions]) -> list[str]:
@@ -238,4 +253,3 @@ def _json(path: Path, what: str) -> dict[str, Any]:
     if not isinstance(content, dict) or content.get("format") != FORMAT:
         raise DataError(f"expected {what} of format {FORMAT} in {path}, found something else.")
     return content
-

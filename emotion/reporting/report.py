@@ -106,16 +106,14 @@ def render(page: Page) -> str:
     script = text_of("script.js")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     numbering = itertools.count()
-    return (
-        template("report.html.j2").render(
-            page=page,
-            style=_environment().from_string(text_of("style.css")).render(),
-            script=script,
-            script_hash=f"sha256-{digest}",
-            names=lambda: f"n{next(numbering)}",
-            version=_version(),
-            made=datetime.now().astimezone().strftime("%-d %B %Y"),
-        )
+    return template("report.html.j2").render(
+        page=page,
+        style=_environment().from_string(text_of("style.css")).render(),
+        script=script,
+        script_hash=f"sha256-{digest}",
+        names=lambda: f"n{next(numbering)}",
+        version=_version(),
+        made=datetime.now().astimezone().strftime("%-d %B %Y"),
     )
 
 

@@ -151,7 +151,9 @@ def explanation(subject: Subject) -> Section | None:
         (features if sheet["file"].startswith("features") else blocks).append(picture)
     if features:
         blocks.append(Folded("Feature maps, layer by layer", tuple(features)))
-    method = {"grad_cam": "Grad-CAM", "grad_cam_plus_plus": "Grad-CAM++", "occlusion": "occlusion"}[facts["method"]]
+    method = {"grad_cam": "Grad-CAM", "grad_cam_plus_plus": "Grad-CAM++", "occlusion": "occlusion"}[
+        facts["method"]
+    ]
     where = f" of {facts['layer']}" if facts["layer"] else ""
     lead = (
         f"Where in an image the answer comes from ({method}{where}); the lighter, the more. Such a map says where the "

@@ -75,7 +75,9 @@ def create(options: WandbLogger) -> str:
     import wandb
 
     if options.entity is None:
-        raise EmotionError("expected --entity, the W&B user or team that the workspace belongs to, found none.")
+        raise EmotionError(
+            "expected --entity, the W&B user or team that the workspace belongs to, found none."
+        )
     made = workspace(specification(options))
     try:
         made.save()
@@ -97,8 +99,8 @@ def workspace(spec: dict[str, Any]) -> Any:
         import wandb_workspaces.workspaces as workspaces
     except ImportError as error:
         raise EmotionError(
-            "expected the package wandb-workspaces, found that it isn't installed: pip install 'emotion[dashboard]', or "
-            "--dry-run, which writes the specification without it."
+            "expected the package wandb-workspaces, found that it isn't installed: pip install "
+            "'emotion[dashboard]', or --dry-run, which writes the specification without it."
         ) from error
 
     def panel(found: dict[str, Any]) -> Any:
@@ -119,7 +121,9 @@ def workspace(spec: dict[str, Any]) -> Any:
         )
 
     sections = [
-        workspaces.Section(name=section["name"], panels=[panel(one) for one in section["panels"]], is_open=True)
+        workspaces.Section(
+            name=section["name"], panels=[panel(one) for one in section["panels"]], is_open=True
+        )
         for section in spec["sections"]
     ]
     return workspaces.Workspace(

@@ -127,7 +127,11 @@ class WandbView:
         counts = metrics.confusion_matrix(table.labels, table.predicted, len(table.classes))
         scores = metrics.compute(table.labels, table.probabilities, table.classes)
         of_class = [
-            [name, int(support), *(scores[f"{score}/{name}"] for score in ("recall", "precision", "f1", "auroc"))]
+            [
+                name,
+                int(support),
+                *(scores[f"{score}/{name}"] for score in ("recall", "precision", "f1", "auroc")),
+            ]
             for name, support in zip(table.classes, counts.sum(1), strict=True)
         ]
         columns = ["class", "images", "recall", "precision", "f1", "auroc"]
@@ -224,7 +228,9 @@ def sync_sweep(sweep: SweepFolder, options: WandbLogger) -> str:
     )
     run = _begin(sweep.path, known, options, {"sweep": name, "swept": sweep.swept()}, live=False)
     table = frame(sweep)
-    run.log({"sweep/table": wandb.Table(columns=table.columns, data=[list(row) for row in table.iter_rows()])})
+    run.log(
+        {"sweep/table": wandb.Table(columns=table.columns, data=[list(row) for row in table.iter_rows()])}
+    )
     files = wandb.Artifact(f"sweep-{name}", "sweep")
     for file in ("table.csv", "table.md", "table.html", "jobs.json"):
         if (sweep.path / file).is_file():
@@ -274,7 +280,9 @@ def _known(path: Path, options: WandbLogger, describe: Callable[[], dict[str, An
         try:
             known: dict[str, Any] = json.loads(file.read_text())
         except json.JSONDecodeError as error:
-            raise RunError(f"{file} is not whole ({error}): without it, W&B would get a second run.") from error
+            raise RunError(
+                f"{file} is not whole ({error}): without it, W&B would get a second run."
+            ) from error
         if known.get("format") != FORMAT:
             raise RunError(
                 f"{file} has format {known.get('format')!r}; this version reads format {FORMAT}. "

@@ -1,6 +1,6 @@
 """From a trained network to a prediction table, on one device and in 32-bit floats."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import torch
@@ -10,18 +10,26 @@ from emotion.models.classifier import Batch, ExpressionClassifier
 
 @torch.inference_mode()
 def predict(
-    classifier: ExpressionClassifier, batches: Iterable[Batch], device: torch.device
+    classifier: ExpressionClassifier,
+    batches: Iterable[Batch],
+    device: torch.device,
+    seen: Callable[[int], None] = lambda count: None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Class probabilities of every image, each once.
+
+    Args:
+        seen: called with the number of images so far.
 
     Returns:
         Store rows (N,) int64 in the order of the batches, and probabilities (N, K) float32.
     """
     classifier.to(device).eval()
-    rows, found = [], []
+    rows, found, count = [], [], 0
     for batch in batches:
         rows.append(batch["index"].numpy())
         found.append(classifier.probabilities(batch["image"].to(device)).cpu().numpy())
+        count += len(batch["index"])
+        seen(count)
     return np.concatenate(rows), np.concatenate(found)
 
 

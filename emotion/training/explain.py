@@ -44,7 +44,9 @@ class Explainer:
         config = validate(run.config)
         self.store: Store = open_store(config.data, config.preprocess, config.machine.cache_dir)
         if self.store.fingerprint != run.splits["data"]["fingerprint"]:
-            raise DataError(f"expected the data that {run.name} was trained on, found that it has changed since.")
+            raise DataError(
+                f"expected the data that {run.name} was trained on, found that it has changed since."
+            )
         self.predictor = Predictor.from_run(run.path)
         self.part = "test" if run.has("test") else "val"
         self.table: Predictions = predictions.read(
@@ -134,7 +136,9 @@ def explain(
     shutil.rmtree(there, ignore_errors=True)  # sheets of another method or layer would be taken for ours
     sheets: list[dict[str, Any]] = []
 
-    def sheet(name: str, title: str, caption: str, rows: Sequence[Sequence[np.ndarray]], labels: Sequence[str]) -> None:
+    def sheet(
+        name: str, title: str, caption: str, rows: Sequence[Sequence[np.ndarray]], labels: Sequence[str]
+    ) -> None:
         figures.sheet(rows, there / f"{name}.png", labels)
         sheets.append({"file": f"{name}.png", "title": title, "caption": caption})
 
@@ -150,7 +154,9 @@ def explain(
             list(typical),
         )
         means = [
-            figures.overlay(np.mean([images[r] for r in rows], 0).astype(np.uint8), np.mean([found[r] for r in rows], 0))
+            figures.overlay(
+                np.mean([images[r] for r in rows], 0).astype(np.uint8), np.mean([found[r] for r in rows], 0)
+            )
             for rows in typical.values()
         ]
         sheet(
@@ -171,9 +177,13 @@ def explain(
             )
     examples = [rows[0] for rows in typical.values()] or everyone[:1]
     labels = list(typical) or [""]
-    for number, one in enumerate(layers(explainer.predictor.network, explainer._input([examples[0]])), start=1):
+    for number, one in enumerate(
+        layers(explainer.predictor.network, explainer._input([examples[0]])), start=1
+    ):
         maps = explainer.feature_maps(examples, one.name)
-        rows = [[images[row], *map(figures.heat, channels)] for row, channels in zip(examples, maps, strict=True)]
+        rows = [
+            [images[row], *map(figures.heat, channels)] for row, channels in zip(examples, maps, strict=True)
+        ]
         sheet(
             f"features-{number}",
             f"Feature maps of {one.name}",
@@ -181,5 +191,11 @@ def explain(
             rows,
             labels,
         )
-    facts = {"format": FORMAT, "method": method, "layer": explainer.layer, "part": explainer.part, "sheets": sheets}
+    facts = {
+        "format": FORMAT,
+        "method": method,
+        "layer": explainer.layer,
+        "part": explainer.part,
+        "sheets": sheets,
+    }
     atomic.write_json(there / "sheets.json", facts)

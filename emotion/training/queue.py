@@ -279,7 +279,11 @@ def _write_status(sweep: Path, jobs: Sequence[Job]) -> None:
 def _show_in_wandb(sweep: Path, jobs: Sequence[Job]) -> None:
     """The sweep's table as a W&B run of its own, where its jobs are shown in W&B."""
     logger = jobs[0].config.logger
-    options = [one for one in logger.chosen() if isinstance(one, WandbLogger)] if isinstance(logger, LoggerConfig) else []
+    options = (
+        [one for one in logger.chosen() if isinstance(one, WandbLogger)]
+        if isinstance(logger, LoggerConfig)
+        else []
+    )
     if not options:
         return
     from emotion.reporting.sweep import SweepFolder

@@ -34,7 +34,12 @@ def quiz(run: RunFolder) -> Quiz:
     """Twelve of the test images of a run."""
     table = predictions.read(run.predictions("test"))
     return Quiz(
-        "fer2013", "abc", FER2013, tuple(table.ids[:COUNT]), tuple(table.labels[:COUNT].tolist()), (None,) * COUNT
+        "fer2013",
+        "abc",
+        FER2013,
+        tuple(table.ids[:COUNT]),
+        tuple(table.labels[:COUNT].tolist()),
+        (None,) * COUNT,
     )
 
 
@@ -56,7 +61,9 @@ def answers_file(quiz: Quiz, folder: Path, person: str, right: int) -> Path:
 def visited(html: str, folder: Path, actions: str) -> str:
     """The page's source after `actions`, in a browser that remembers earlier visits."""
     page = re.sub(r"script-src 'sha256-[^']+'", "script-src 'unsafe-inline'", html)
-    key = "const press = (key) => document.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));"
+    key = (
+        "const press = (key) => document.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));"
+    )
     (folder / "quiz.html").write_text(page.replace("</body>", f"<script>{key}{actions}</script></body>"))
     command = [str(BROWSER), *QUIET, f"--user-data-dir={folder / 'profile'}", "--enable-logging=stderr",
                "--virtual-time-budget=3000", "--dump-dom", f"file://{folder}/quiz.html"]  # fmt: skip
@@ -69,7 +76,9 @@ def visited(html: str, folder: Path, actions: str) -> str:
 def test_it_is_played_by_keyboard_closed_reopened_and_finished(quiz: Quiz, tmp_path: Path) -> None:
     html = quiz.page(pixels(COUNT))
     begin = "document.getElementById('person').value = 'Ada'; document.querySelector('form button').click();"
-    first = visited(html, tmp_path, begin + "press('1'); press('2'); press('3'); press('ArrowLeft'); press('4');")
+    first = visited(
+        html, tmp_path, begin + "press('1'); press('2'); press('3'); press('ArrowLeft'); press('4');"
+    )
     assert "Face 4 of 12, 3 answered" in first
     ten = "for (let i = 0; i < 9; i++) press('7'); press('9');"  # there is no ninth class
     second = visited(html, tmp_path, ten)

@@ -71,8 +71,12 @@ def read(path: Path) -> Shown:
             items = {".".join(i.nested_key) or i.key: json.loads(i.value_json) for i in content.item}
             shown.history.append(items)
         elif kind == "summary":
-            shown.summary |= {".".join(i.nested_key) or i.key: json.loads(i.value_json) for i in content.update}
-        elif kind == "artifact" or (kind == "request" and content.WhichOneof("request_type") == "log_artifact"):
+            shown.summary |= {
+                ".".join(i.nested_key) or i.key: json.loads(i.value_json) for i in content.update
+            }
+        elif kind == "artifact" or (
+            kind == "request" and content.WhichOneof("request_type") == "log_artifact"
+        ):
             artifact = content if kind == "artifact" else content.log_artifact.artifact
             shown.artifacts.setdefault(artifact.type, []).append(entries_of(artifact))
         elif kind == "exit":

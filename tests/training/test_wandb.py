@@ -1,7 +1,7 @@
 """Weights & Biases as a view: what W&B would get, read back from the files that it writes without a network."""
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +46,7 @@ def only(folder: Path) -> Shown:
 
 
 @pytest.fixture
-def sweep(tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SweepFolder]:
+def sweep(tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> SweepFolder:
     """Two folds, trained one after the other in this process, and their table."""
     overrides = [
         (*TINY, f"machine.runs_dir={tmp_path}/runs", f"machine.cache_dir={cache_dir}", "logger=wandb",
@@ -62,7 +62,7 @@ def sweep(tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> I
     made = SweepFolder.open(folder)
     write_tables(made)
     queue._show_in_wandb(folder, jobs)
-    yield made
+    return made
 
 
 def test_a_sweep_as_w_and_b_gets_it(sweep: SweepFolder) -> None:
@@ -85,7 +85,7 @@ def test_a_sweep_as_w_and_b_gets_it(sweep: SweepFolder) -> None:
         test = predictions.read(run.predictions("test"))
         assert shown.summary["final/test/accuracy"] == pytest.approx((test.predicted == test.labels).mean())
         table = shown.table("predictions/test")
-        ours = {id_: p for id_, p in zip(test.ids, test.probabilities, strict=True)}
+        ours = dict(zip(test.ids, test.probabilities, strict=True))
         for row in table["data"]:
             cells = dict(zip(table["columns"], row, strict=True))
             assert cells["p/anger"] == pytest.approx(ours[cells["id"]][test.classes.index("anger")])
@@ -221,9 +221,7 @@ def test_a_view_that_breaks_is_left(run: Train, monkeypatch: pytest.MonkeyPatch)
         raise OSError("the socket is gone")
 
     monkeypatch.setattr(WandbView, "epoch", broken)
-    monkeypatch.setattr(
-        "emotion.reporting.wandb_view._begin", lambda *_, **__: FakeOnline(0, {})
-    )
+    monkeypatch.setattr("emotion.reporting.wandb_view._begin", lambda *_, **__: FakeOnline(0, {}))
     trained = run("logger=wandb")
     assert trained.finished
     assert trained.file("log.txt").read_text().count("the socket is gone") == 1
