@@ -63,7 +63,9 @@ class Quiz:
             DataError: no key lies there, or one of an unknown format.
         """
         content = _json(path, "a quiz's key.json")
-        known = {key: tuple(v) if isinstance(v, list) else v for key, v in content.items() if key != "format"}
+        known: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in content.items() if key != "format"
+        }
         try:
             return cls(**known)
         except TypeError as error:

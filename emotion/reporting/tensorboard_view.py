@@ -28,7 +28,7 @@ class TensorboardView:
         self.folder = run
         there = run.file("tensorboard")
         shutil.rmtree(there, ignore_errors=True)  # two event files of one run would be drawn over one another
-        self._writer = SummaryWriter(str(there))  # type: ignore[no-untyped-call]
+        self._writer = SummaryWriter(str(there))
         self.url = str(there)
         if run.file("metrics.csv").is_file():
             for row in run.history().to_dicts():
@@ -37,7 +37,7 @@ class TensorboardView:
     def epoch(self, row: Mapping[str, float], confusion: Sequence[Sequence[int]] | None) -> None:
         for name, value in row.items():
             if name not in ("epoch", "step"):
-                self._writer.add_scalar(name, value, int(row["epoch"]))  # type: ignore[no-untyped-call]
+                self._writer.add_scalar(name, value, int(row["epoch"]))
 
     def publish(self) -> None:
         """The final scores."""
@@ -45,7 +45,7 @@ class TensorboardView:
         for part in ("val", "test"):
             for name, value in run.metrics.get(part, {}).items():
                 if isinstance(value, int | float):
-                    self._writer.add_scalar(f"final/{part}/{name}", value)  # type: ignore[no-untyped-call]
+                    self._writer.add_scalar(f"final/{part}/{name}", value)
 
     def close(self, exit_code: int) -> None:
-        self._writer.close()  # type: ignore[no-untyped-call]
+        self._writer.close()

@@ -120,7 +120,6 @@ class WandbView:
         self._files(folder)
 
     def _judged(self, folder: RunFolder) -> dict[str, Any]:
-        import wandb
 
         part: Part = "test" if folder.has("test") else "val"
         table = predictions.read(folder.predictions(part))
@@ -142,7 +141,7 @@ class WandbView:
                 table, curves.precision_recall, "Precision and recall", ("recall", "precision")
             ),
             f"calibration/{part}": _reliability_chart(table),
-            f"classes/{part}": wandb.Table(columns=columns, data=of_class),
+            f"classes/{part}": _table(columns, of_class),
             f"predictions/{part}": self._predictions(folder, table),
         }
 
@@ -157,7 +156,7 @@ class WandbView:
             except EmotionError:
                 found = {}  # the data is gone; the table is still worth having
         columns = ["id", "image", "label", "answer", "confidence", *(f"p/{name}" for name in table.classes)]
-        made = wandb.Table(columns=columns)
+        made = _table(columns)
         for row in rows:
             pixels = found.get(table.ids[row])
             made.add_data(
@@ -228,9 +227,7 @@ def sync_sweep(sweep: SweepFolder, options: WandbLogger) -> str:
     )
     run = _begin(sweep.path, known, options, {"sweep": name, "swept": sweep.swept()}, live=False)
     table = frame(sweep)
-    run.log(
-        {"sweep/table": wandb.Table(columns=table.columns, data=[list(row) for row in table.iter_rows()])}
-    )
+    run.log({"sweep/table": _table(table.columns, [list(row) for row in table.iter_rows()])})
     files = wandb.Artifact(f"sweep-{name}", "sweep")
     for file in ("table.csv", "table.md", "table.html", "jobs.json"):
         if (sweep.path / file).is_file():
@@ -312,8 +309,7 @@ def _begin(
     settings = wandb.Settings(
         console="off", silent=True, save_code=False, disable_git=True, x_disable_stats=not live
     )
-    mode = options.mode or wandb.setup().settings.mode
-    offline = mode == "offline"
+    offline = (options.mode or wandb.setup().settings.mode) == "offline"
     if offline:
         for old in (path / "wandb").glob(f"offline-run-*-{known['id']}"):
             shutil.rmtree(old)  # one id twice would become two runs
@@ -327,7 +323,7 @@ def _begin(
             project=known["project"],
             entity=known["entity"],
             config=dict(config),
-            mode=mode,
+            mode="offline" if offline else options.mode,
             resume=None if offline else "allow",
             reinit="create_new",  # two runs of one process must not merge
             settings=settings,
@@ -367,6 +363,12 @@ def _digest(folder: RunFolder) -> str:
     return digest.hexdigest()
 
 
+def _table(columns: Sequence[str], data: list[list[Any]] | None = None) -> api.Table:
+    import wandb
+
+    return wandb.Table(columns=list(columns), data=data)
+
+
 def _confusion_chart(counts: np.ndarray, classes: Sequence[str], title: str) -> Any:
     """W&B's own confusion chart from counts (its function wants every single answer)."""
     import wandb
@@ -375,7 +377,7 @@ def _confusion_chart(counts: np.ndarray, classes: Sequence[str], title: str) -> 
     columns = ["Actual", "Predicted", "nPredictions"]
     return wandb.plot_table(
         "wandb/confusion_matrix/v1",
-        wandb.Table(columns=columns, data=data),
+        _table(columns, data),
         {name: name for name in columns},
         {"title": f"Confusion, {title}"},
     )
@@ -387,7 +389,7 @@ def _reliability_chart(table: Predictions) -> Any:
     bins = calibration.reliability(table.labels, table.probabilities)
     data = [list(row) for row in bins.filter(bins["count"] > 0).select("confidence", "accuracy").iter_rows()]
     titles = {"title": "Reliability: accuracy at each confidence"}
-    found = wandb.Table(columns=["x", "y"], data=data)
+    found = _table(["x", "y"], data)
     return wandb.plot_table("wandb/line/v0", found, {"x": "x", "y": "y"}, titles)
 
 
@@ -408,7 +410,7 @@ def _curve_chart(
             data += [[name, float(a), float(b)] for a, b in zip(x, y, strict=True)]
     return wandb.plot_table(
         "wandb/area-under-curve/v0",
-        wandb.Table(columns=["class", "x", "y"], data=data),
+        _table(["class", "x", "y"], data),
         {"x": "x", "y": "y", "class": "class"},
         {"title": title, "x-axis-title": axes[0], "y-axis-title": axes[1]},
     )

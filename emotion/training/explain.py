@@ -181,14 +181,14 @@ def explain(
         layers(explainer.predictor.network, explainer._input([examples[0]])), start=1
     ):
         maps = explainer.feature_maps(examples, one.name)
-        rows = [
+        shown = [
             [images[row], *map(figures.heat, channels)] for row, channels in zip(examples, maps, strict=True)
         ]
         sheet(
             f"features-{number}",
             f"Feature maps of {one.name}",
             f"{one.channels} channels of {one.edge}×{one.edge}; those {len(maps[0])} that differ most.",
-            rows,
+            shown,
             labels,
         )
     facts = {

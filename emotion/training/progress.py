@@ -35,6 +35,12 @@ def progress(say: Callable[[str], None], did: str, things: str) -> Callable[[int
     return show
 
 
+def counting(say: Callable[[str], None], did: str, things: str, total: int) -> Callable[[int], None]:
+    """As `progress`, for work that knows only how much is done."""
+    told = progress(say, did, things)
+    return lambda done: told(done, total)
+
+
 def preparing(say: Callable[[str], None]) -> Callable[[int, int], None]:
     """The progress of making a store."""
     return progress(say, "Prepared", "images")

@@ -7,7 +7,6 @@ import traceback
 import warnings
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +42,7 @@ from emotion.training.console import Log, epoch_line, is_terminal
 from emotion.training.evaluate import cost, predict
 from emotion.training.folder import Status, now, read_status, write_config
 from emotion.training.pictures import StoredPictures
-from emotion.training.progress import progress
+from emotion.training.progress import counting
 from emotion.training.views import Views, views
 
 
@@ -301,8 +300,8 @@ class Run:
                 of = classifier
             scored = "val" if part == "val_last" else part
             loader = data.evaluation_dataloader(scored)
-            told = progress(self.log, f"Scored {part}:", "images")
-            rows, found = predict(of, loader, device, partial(told, total=len(data.split.part(scored))))
+            told = counting(self.log, f"Scored {part}:", "images", len(data.split.part(scored)))
+            rows, found = predict(of, loader, device, told)
             frame = self.store.frame[rows]
             table = tables.from_arrays(
                 frame["id"].to_list(),
