@@ -124,6 +124,8 @@ def test_a_person_is_a_row_beside_the_networks(
     person = RunFolder.open(there / quiz.folder_name / "person-ada")
     assert Subject(person).parts["test"].values["accuracy"] == 9 / COUNT
     assert "Ada" in make_page([person]).title
+    ranking = make_page([run, person]).tables()[0]
+    assert any("Ada" in cell.text for row in ranking.rows for cell in row)
 
 
 def test_wrong_answers_are_refused(quiz: Quiz, run: RunFolder, tmp_path: Path) -> None:
