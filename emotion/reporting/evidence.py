@@ -17,6 +17,7 @@ from emotion.evaluation.intervals import Interval
 from emotion.evaluation.predictions import Predictions
 from emotion.runs import SCORED, Part, RunFolder
 
+PERSON = "person"  # what stands for a network's name where a person has answered a quiz
 PART_NAMES = {"train": "training", "val": "validation", "test": "test", "official_test": "official test"}
 HEADLINE = ("accuracy", "balanced_accuracy", "f1_macro", "auroc_macro", "log_loss", "ece")
 METRIC_NAMES = {

@@ -20,6 +20,7 @@ from emotion.evaluation import agreement, metrics, predictions
 from emotion.evaluation.predictions import Predictions
 from emotion.reporting import numbers
 from emotion.reporting.album import picture_address
+from emotion.reporting.evidence import PERSON
 from emotion.reporting.report import template, text_of
 from emotion.reporting.tables import Cell, Column, Table
 from emotion.runs import FORMAT as RUN_FORMAT
@@ -169,7 +170,7 @@ def write_person(quiz: Quiz, answers: Answers, there: Path) -> RunFolder:
     table = answers.table(quiz)
     folder = RunFolder(there / table.meta.run)
     scores = metrics.to_json(metrics.compute(table.labels, table.probabilities, table.classes))
-    config = {"name": answers.person, "fold": None, "data": {"name": quiz.data}, "model": {"name": "person"}}
+    config = {"name": answers.person, "fold": None, "data": {"name": quiz.data}, "model": {"name": PERSON}}
     facts = {"name": quiz.data, "classes": list(quiz.classes), "fingerprint": quiz.fingerprint, "notes": []}
     predictions.write(folder.predictions("test"), table)
     atomic.write_text(folder.file("config.yaml"), yaml.safe_dump(config, allow_unicode=True, sort_keys=False))

@@ -10,7 +10,7 @@ from emotion.evaluation.comparison import COMPANIONS, Comparison, compare, is_sh
 from emotion.evaluation.predictions import Part
 from emotion.reporting.contenders import contenders
 from emotion.reporting.estimates import rate, value
-from emotion.reporting.evidence import METRIC_NAMES, PART_NAMES, Subject
+from emotion.reporting.evidence import METRIC_NAMES, PART_NAMES, PERSON, Subject
 from emotion.reporting.standing import evidence_of, fold_tests, judged_alike
 from emotion.reporting.tables import Cell, Column, Table
 from emotion.runs import RunFolder
@@ -43,6 +43,7 @@ def rank(runs: Sequence[RunFolder], metric: str = "accuracy", part: Part = "val"
         DataError: the metric is unknown, or undefined on these images.
     """
     subjects = [Subject(run) for run in runs]
+    seen = _as_people_saw(subjects) if part == "test" else []
     found = contenders(subjects)
     alike, apart = judged_alike(found, part)
     problems = [problem for contender in found for problem in contender.problems]
@@ -51,7 +52,7 @@ def rank(runs: Sequence[RunFolder], metric: str = "accuracy", part: Part = "val"
     for contender in found:
         missing = [subject for subject in contender.subjects if part not in subject.parts]
         problems += [_without(subject, part) for subject in missing if subject.run.name not in explained]
-    notes = [*dict.fromkeys(problems), *apart]
+    notes = [*seen, *dict.fromkeys(problems), *apart]
     if len(alike) < 2:
         raise RunError(
             f"expected two or more configurations with {PART_NAMES[part]} predictions of the same images, found "
@@ -69,6 +70,21 @@ def rank(runs: Sequence[RunFolder], metric: str = "accuracy", part: Part = "val"
         fold_tests(best_first, metric) if part == "val" else None,
         (*comparison.notes, *notes),
     )
+
+
+def _as_people_saw(subjects: Sequence[Subject]) -> list[str]:
+    """Where people are among the runs, leave only the test images that all of them have answered, and say so."""
+    tables = [s.parts["test"].table for s in subjects if s.model == PERSON and "test" in s.parts]
+    if not tables:
+        return []
+    shared = set.intersection(*(set(table.ids) for table in tables))
+    for subject in subjects:
+        if "test" in subject.parts:
+            whole = subject.parts["test"]
+            kept = whole.without([name for name in whole.table.ids if name not in shared])
+            if kept is not None:
+                subject.parts["test"] = kept
+    return [f"On the {len(shared)} test images that every person has answered."]
 
 
 def _without(subject: Subject, part: Part) -> str:

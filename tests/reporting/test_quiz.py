@@ -16,6 +16,7 @@ from emotion.evaluation import predictions
 from emotion.evaluation.agreement import cohen_kappa, fleiss_kappa
 from emotion.reporting.evidence import Subject
 from emotion.reporting.quiz import Answers, Quiz, compared, write_person
+from emotion.reporting.ranking import rank
 from emotion.reporting.report import make_page
 from emotion.runs import RunFolder
 from tests.reporting.fakes import FER2013, make_run
@@ -124,6 +125,9 @@ def test_a_person_is_a_row_beside_the_networks(
     person = RunFolder.open(there / quiz.folder_name / "person-ada")
     assert Subject(person).parts["test"].values["accuracy"] == 9 / COUNT
     assert "Ada" in make_page([person]).title
+    place = rank([run, person], part="test")
+    assert {row[0].text: row[1].sort for row in place.table.rows}["Ada"] == 9 / COUNT
+    assert f"On the {COUNT} test images that every person has answered." in place.notes
     ranking = make_page([run, person]).tables()[0]
     assert any("Ada" in cell.text for row in ranking.rows for cell in row)
 
