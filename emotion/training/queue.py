@@ -77,7 +77,10 @@ def slots() -> list[dict[str, str]]:
 def _start_server() -> None:
     """Start the fork server so that it imports this code and no other installation of it: it ignores `sys.path`."""
     ours = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
-    changed = {"PYTHONPATH": ours.rstrip(os.pathsep), "PYTHONSAFEPATH": "1"}  # the latter: not the current folder's
+    changed = {
+        "PYTHONPATH": ours.rstrip(os.pathsep),
+        "PYTHONSAFEPATH": "1",
+    }  # the latter: not the current folder's
     before = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)
     try:
