@@ -22,7 +22,7 @@ from emotion.evaluation import folds, label_errors, predictions
 from emotion.evaluation.predictions import Predictions
 from emotion.launch import compose
 from emotion.reporting import audit_page, set_card
-from emotion.reporting.figures import contact_sheet, data_statistics
+from emotion.reporting.figures import data_statistics, sheet
 from emotion.reporting.tables import Cell, Column, Table, text
 from emotion.runs import RunFolder
 from emotion.schema import RunConfig
@@ -157,7 +157,7 @@ def show(where: Sequence[str], out: Path, count: int) -> None:
         # evenly spaced in the order of ids, so that the first folder or person doesn't fill the row
         chosen = inside[np.unique(np.linspace(0, len(inside) - 1, min(count, len(inside))).astype(int))]
         rows[f"{name} ({len(inside):,})"] = np.asarray(store.images[chosen])
-    print(contact_sheet(rows, out))
+    print(sheet([list(images) for images in rows.values()], out, list(rows)))
 
 
 def stats(where: Sequence[str], out: Path) -> None:

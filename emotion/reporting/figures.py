@@ -260,30 +260,6 @@ def mistakes(
     return _save(figure, path)
 
 
-def contact_sheet(rows: Mapping[str, np.ndarray], path: Path) -> Path:
-    """A row of images for each name.
-
-    Args:
-        rows: name → (M, H, W, C) uint8.
-    """
-    gap = 6
-    columns = max(map(len, rows.values()), default=0)
-    canvas = np.full((len(rows) * (FACE_PX + gap), max(columns, 1) * (FACE_PX + gap), 3), 255, np.uint8)
-    for row, images in enumerate(rows.values()):
-        for column, image in enumerate(images):
-            top, left = row * (FACE_PX + gap), column * (FACE_PX + gap)
-            canvas[top : top + FACE_PX, left : left + FACE_PX] = _square(image)
-    figure, (axes,) = _canvas(canvas.shape[1] / DPI + 1.6, canvas.shape[0] / DPI + 0.2)
-    axes.imshow(canvas, interpolation="nearest", aspect="equal")
-    axes.grid(False)
-    axes.set_xticks([])
-    axes.tick_params(length=0)
-    axes.set_yticks([row * (FACE_PX + gap) + FACE_PX / 2 for row in range(len(rows))], list(rows))
-    for spine in axes.spines.values():
-        spine.set_visible(False)
-    return _save(figure, path)
-
-
 def data_statistics(
     labels: Mapping[str, np.ndarray],
     classes: Sequence[str],

@@ -204,7 +204,7 @@ def fer2013(emotion_data: Path) -> list[np.ndarray]:
     [
         *((Filter("edges", {"operator": name}), 0.0) for name in ("prewitt", "scharr", "sobel", "roberts")),
         (Filter("normalize"), 0.008),
-        (Filter("clahe", {"clip_limit": 0.99}), 0.0155),  # of all images; with the study's libraries 0.018
+        (Filter("clahe", {"clip_limit": 0.99}), 0.0155),  # of every image; a sample has more
     ],
     ids=str,
 )
