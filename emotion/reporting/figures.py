@@ -353,7 +353,8 @@ def sheet(rows: Sequence[Sequence[np.ndarray]], path: Path, labels: Sequence[str
         for place, image in enumerate(row):
             top, left = number * (FACE_PX + gap), place * (FACE_PX + gap)
             canvas[top : top + FACE_PX, left : left + FACE_PX] = _square(image)
-    figure, (axes,) = _canvas(across / DPI + (1.1 if labels else 0.2), canvas.shape[0] / DPI + 0.2)
+    beside = 0.3 + 0.075 * max(map(len, labels), default=0)  # inches that the longest label takes
+    figure, (axes,) = _canvas(across / DPI + beside, canvas.shape[0] / DPI + 0.2)
     axes.imshow(canvas, interpolation="nearest")
     axes.grid(False)
     for spine in axes.spines.values():
