@@ -404,7 +404,10 @@ def _differences(
         drawn = drawn[~np.isnan(drawn)]
         value, error = values[one] - values[other], float(drawn.std(ddof=1))
         low, high = np.quantile(drawn, [(1 - confidence) / 2, (1 + confidence) / 2]).tolist()
-        p_value = 2 * _NORMAL.cdf(-abs(value) / error) if error else 1.0
+        if error:
+            p_value = 2 * _NORMAL.cdf(-abs(value) / error)
+        else:  # all units agree on the difference: the sign test of so many equal signs
+            p_value = min(1.0, 2.0 ** (1 - units.count)) if value else 1.0
         found[one, other] = Difference(value, low, high, error, p_value)
     return found
 

@@ -137,7 +137,7 @@ def _ranking(found: Sequence[Contender], place: Standing, test: bool) -> Section
                 Cell(numbers.count(len(evidence.table)), float(len(evidence.table))),
             ]
             if folded:
-                cells.append(Cell(str(len(contender.subjects)) if contender.folded else numbers.MISSING))
+                cells.append(Cell(str(len(contender.scored)) if contender.folded else numbers.MISSING))
             if test:
                 cells.append(_test_cell(contender))
         rows.append(tuple(cells))
@@ -390,7 +390,7 @@ def _folds(found: Sequence[Contender], place: Standing, test: bool) -> Section |
     if tests is not None:
         blocks.append(Sheet(tests))
     expected = max((int(subject.flat.get("folds") or 0) for c in folded for subject in c.subjects), default=0)
-    short = [f"{c.name} ({len(c.subjects)} of {expected})" for c in folded if len(c.subjects) < expected]
+    short = [f"{c.name} ({len(c.scored)} of {expected})" for c in folded if len(c.scored) < expected]
     if short:
         blocks.append(
             Note(f"Folds are missing: {', '.join(short)}. Their pooled scores are over fewer images.")

@@ -58,10 +58,15 @@ class Contender:
     def folded(self) -> bool:
         return any(subject.fold is not None for subject in self.subjects)
 
+    @property
+    def scored(self) -> list[Subject]:
+        """Its runs that have validation predictions."""
+        return [subject for subject in self.subjects if "val" in subject.parts]
+
     @cached_property
     def validation(self) -> Evidence | None:
         """Validation predictions; those of all folds together, each image once."""
-        found = [subject.parts["val"] for subject in self.subjects if "val" in subject.parts]
+        found = [subject.parts["val"] for subject in self.scored]
         if len(found) < 2:
             return found[0] if found else None
         try:

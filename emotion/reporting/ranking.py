@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from emotion.errors import RunError
 from emotion.evaluation.comparison import COMPANIONS, Comparison, compare, is_share
 from emotion.evaluation.predictions import Part
-from emotion.reporting.contenders import contenders
+from emotion.reporting.contenders import Contender, contenders
+from emotion.reporting.data_card import without_leaks
 from emotion.reporting.estimates import rate, value
 from emotion.reporting.evidence import METRIC_NAMES, PART_NAMES, PERSON, Subject
 from emotion.reporting.standing import evidence_of, fold_tests, judged_alike
@@ -68,8 +69,18 @@ def rank(runs: Sequence[RunFolder], metric: str = "accuracy", part: Part = "val"
         comparison,
         _table(comparison, len(evidence_of(alike[0], part).table), part),
         fold_tests(best_first, metric) if part == "val" else None,
-        (*comparison.notes, *notes),
+        (*comparison.notes, *notes, *(_without_leaks(alike, metric) if part == "test" else ())),
     )
+
+
+def _without_leaks(found: Sequence[Contender], metric: str) -> list[str]:
+    """The scores without the test images that a run has learnt from, where there are any."""
+    clean = {c.name: seen.values[metric] for c in found if (seen := without_leaks(c.first)) is not None}
+    if not clean:
+        return []
+    title = METRIC_NAMES.get(metric, metric)
+    scores = ", ".join(f"{name} {value(score, metric)}" for name, score in clean.items())
+    return [f"{title} without test images whose pixels, person or source training has too: {scores}."]
 
 
 def _as_people_saw(subjects: Sequence[Subject]) -> list[str]:

@@ -16,6 +16,7 @@ import polars as pl
 from emotion import atomic
 from emotion.errors import EmotionError, RunError
 from emotion.evaluation import folds, metrics, predictions
+from emotion.evaluation.intervals import FEW
 from emotion.evaluation.predictions import Predictions
 from emotion.reporting import tables
 from emotion.reporting.page import Listing, Matrix, Page, Section, Sheet
@@ -48,6 +49,10 @@ class SweepFolder:
             raise RunError(
                 f"expected a sweep folder (with jobs.json), found none in {path}: {error}."
             ) from error
+        if not isinstance(found, dict) or not isinstance(found.get("jobs"), list):
+            raise RunError(
+                f"expected the list of a sweep's jobs in {path / 'jobs.json'}, found something else."
+            )
         if found.get("format") != FORMAT:
             raise RunError(f"{path} has format {found.get('format')!r}, this version reads format {FORMAT}.")
         return cls(path, tuple(found["jobs"]))
@@ -106,10 +111,12 @@ class Configuration:
         return folds.pool(self.validation, run=self.runs[0].name)
 
     def name(self) -> str:
-        return (
-            ", ".join(f"{key}={value}" for key, value in self.choices.items())
-            or self.runs[0].config["model"]["name"]
-        )
+        if self.choices:
+            return ", ".join(f"{key}={value}" for key, value in self.choices.items())
+        try:
+            return str(self.runs[0].config["model"]["name"])
+        except EmotionError:
+            return self.runs[0].name  # it died before it had a configuration
 
     def failures(self) -> dict[str, str]:
         """What the runs that failed said, by their names."""
@@ -141,7 +148,7 @@ def frame(sweep: SweepFolder, test: bool = False) -> pl.DataFrame:
 
     Columns: the swept keys; `jobs` wanted and `finished`; for each metric its mean over the folds and `…_sd` (n − 1;
     null for one run); `last_epoch_accuracy` where the best epoch was chosen on the fold it is scored on; with `test`
-    also `test_…`.
+    also `test_…`. The F1 of a class is that of the folds that have an image of it.
     """
     rows: list[dict[str, Any]] = []
     for configuration in sweep.configurations():
@@ -153,8 +160,8 @@ def frame(sweep: SweepFolder, test: bool = False) -> pl.DataFrame:
         if test:
             row |= dict(_mean_and_sd("test_", configuration.tables_of("test")))
         rows.append(row)
-    # in the order of a configuration with finished runs, if there is one
-    columns = list(rows[max(range(len(rows)), key=lambda place: len(rows[place]))])
+    # in the order of a configuration with finished runs, if there is one; other data may have other classes
+    columns = list(dict.fromkeys(column for row in sorted(rows, key=len, reverse=True) for column in row))
     found = pl.DataFrame(
         [{column: row.get(column) for column in columns} for row in rows], infer_schema_length=None
     )
@@ -169,10 +176,17 @@ def _mean_and_sd(prefix: str, found: Sequence[Predictions]) -> Iterator[tuple[st
     values = scores(found)
     if not values:
         return
-    wanted = [*HEADLINE, *(f"f1/{name}" for name in found[0].classes)]
-    for name in wanted:
-        yield f"{prefix}{name}", float(values[name].mean())
-        yield f"{prefix}{name}_sd", float(values[name].std(ddof=1)) if len(found) > 1 else None
+    classes = found[0].classes
+    there = np.array([np.bincount(table.labels, minlength=len(classes)) > 0 for table in found])
+    for name in HEADLINE:
+        yield from _two(f"{prefix}{name}", values[name])
+    for index, name in enumerate(classes):
+        yield from _two(f"{prefix}f1/{name}", values[f"f1/{name}"][there[:, index]])
+
+
+def _two(name: str, values: np.ndarray) -> Iterator[tuple[str, float | None]]:
+    yield name, float(values.mean()) if len(values) else None
+    yield f"{name}_sd", float(values.std(ddof=1)) if len(values) > 1 else None
 
 
 def _monitor(sweep: SweepFolder) -> str:
@@ -210,7 +224,7 @@ def make_table(sweep: SweepFolder, test: bool = False) -> Table:
         caption,
         tuple(columns),
         tuple(rows),
-        notes=tuple(notes(sweep)),
+        notes=tuple(notes(sweep, test)),
         sorted_by=None if place is None else (place, "descending"),
     )
 
@@ -227,7 +241,7 @@ def _cell(mean: float | None, sd: float | None) -> Cell:
     return Cell(f"{100 * mean:.1f}" + (f" ± {100 * sd:.1f}" if sd is not None else ""), mean)
 
 
-def notes(sweep: SweepFolder) -> list[str]:
+def notes(sweep: SweepFolder, test: bool = False) -> list[str]:
     """What whoever reads the table must know."""
     said: list[str] = []
     configurations = sweep.configurations()
@@ -242,8 +256,15 @@ def notes(sweep: SweepFolder) -> list[str]:
             f"these scores are optimistic."
             + (" The last epoch's accuracy is not selected." if folded else "")
         )
+    of_each_set = {(table.meta.data, table.classes): table for table in tables_there}
+    for table in of_each_set.values():
+        said += _skew(table)
     if tables_there:
-        said += _skew(tables_there[0])
+        said += _scarce(tables_there)
+    if len(of_each_set) > 1:
+        said.append("Configurations were judged by different data: their scores can't be compared.")
+    if test:
+        said += list(dict.fromkeys(_leaks(sweep)))
     said += [note for note in dict.fromkeys(_data_notes(sweep)) if note not in said]
     failures = {name: said for c in configurations for name, said in c.failures().items()}
     said += [f"Failed: {name}: {_last_line(message)}" for name, message in failures.items()]
@@ -260,6 +281,35 @@ def _skew(table: Predictions) -> list[str]:
         f"{table.classes[first]} and {table.classes[second]} hold {share:.0%} of the images: accuracy says little "
         "about the other classes, balanced accuracy and F1 do."
     ]
+
+
+def _scarce(found: Sequence[Predictions]) -> list[str]:
+    """Which classes have too few images in a table for their F1, and so for macro figures."""
+    fewest: dict[str, int] = {}
+    for table in found:
+        counts = np.bincount(table.labels, minlength=len(table.classes)).tolist()
+        for name, count in zip(table.classes, counts, strict=True):
+            fewest[name] = min(count, fewest.get(name, count))
+    scarce = [f"{name} ({count})" for name, count in fewest.items() if count < FEW]
+    if not scarce:
+        return []
+    return [
+        f"Under {FEW} images of {', '.join(scarce)} in a table: F1 of these classes, macro F1 and balanced "
+        "accuracy are not reliable here; the pooled out-of-fold confusion has all their images."
+    ]
+
+
+def _leaks(sweep: SweepFolder) -> Iterator[str]:
+    for run in sweep.runs():
+        try:
+            leaked = len(run.splits.get("leaked_test_ids") or ())
+        except EmotionError:
+            continue
+        if leaked:
+            yield (
+                f"{leaked:,} test images share their pixels, a person or a source with training images; the report "
+                "of a single run gives its score without them."
+            )
 
 
 def _data_notes(sweep: SweepFolder) -> Iterator[str]:

@@ -105,4 +105,10 @@ def prepared(wanted: Sequence[Wanted]) -> list[Job]:
             for said, where in problems.items()
         ]
         raise ConfigError("Nothing was started.\n" + "\n".join(listed))
-    return list({job.identity: job for job in jobs}.values())
+    different = {job.identity: job for job in jobs}
+    if len(different) < len(jobs):
+        print(
+            f"{len(jobs)} jobs were typed, {len(different)} of them different: alike ones run once.",
+            flush=True,
+        )
+    return list(different.values())

@@ -8,6 +8,7 @@ continued, because that is what a run does by itself.
 import hashlib
 import multiprocessing
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from emotion import atomic
-from emotion.errors import EmotionError
+from emotion.errors import EmotionError, RunError
 from emotion.schema import LoggerConfig, RunConfig, WandbLogger, validate
 from emotion.training.folder import Status, locked, now
 from emotion.training.jobs import Job, Wanted, prepared
@@ -33,6 +34,7 @@ FORMAT = 1
 BUSY_EXIT = 75  # EX_TEMPFAIL of sysexits.h: another process holds the run
 _POLL_S = 2.0
 _GRACE_S = 20.0
+_SAID = 16_000  # characters; a pipe that nobody reads before the end holds 64 KiB
 
 
 def run_sweep(wanted: Sequence[Wanted]) -> bool:
@@ -40,14 +42,15 @@ def run_sweep(wanted: Sequence[Wanted]) -> bool:
 
     Raises:
         ConfigError: a job has a problem; nothing was started.
-        RunError: the same sweep is being run by another process.
+        RunError: the same sweep is being run by another process, or the wanted GPU isn't there.
     """
     jobs = prepared(wanted)
+    free = slots(jobs[0].config.machine.devices)
     sweep = sweep_folder(jobs)
     with locked(sweep):
         _write_jobs(sweep, jobs)
         try:
-            states = Queue(jobs, slots()).run()
+            states = Queue(jobs, free).run()
         finally:
             _write_status(sweep, jobs)
         _show(sweep, states)
@@ -61,17 +64,32 @@ def sweep_folder(jobs: Sequence[Job]) -> Path:
     return jobs[0].runs_dir.parent / "sweeps" / digest[:8]
 
 
-def slots() -> list[dict[str, str]]:
-    """The environment of each slot: one a visible GPU, or one for the CPU."""
+def slots(devices: int | str = "auto") -> list[dict[str, str]]:
+    """The environment of each slot: one a visible GPU, or one for the CPU.
+
+    Args:
+        devices: `machine.devices`: cpu is one slot without a GPU, a number one slot with that GPU.
+    """
+    if devices in ("cpu", "mps"):
+        return [{"CUDA_VISIBLE_DEVICES": ""}]
+    gpus = _visible_gpus()
+    if isinstance(devices, int):
+        if devices >= len(gpus):
+            raise RunError(
+                f"machine.devices={devices}: expected one of the {len(gpus)} GPUs that are visible, auto or cpu."
+            )
+        gpus = [gpus[devices]]
+    return [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus] or [{}]
+
+
+def _visible_gpus() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
-        gpus = [gpu for gpu in visible.split(",") if gpu.strip() not in ("", "-1")]
-    elif shutil.which("nvidia-smi"):
-        listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False).stdout
-        gpus = [str(number) for number, _ in enumerate(listed.splitlines())]
-    else:
-        gpus = []
-    return [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus] or [{}]
+        return [gpu for gpu in visible.split(",") if gpu.strip() not in ("", "-1")]
+    if not shutil.which("nvidia-smi"):
+        return []
+    listed = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, check=False)
+    return re.findall(r"^GPU (\d+):", listed.stdout, re.MULTILINE) if listed.returncode == 0 else []
 
 
 def _start_server() -> None:
@@ -101,6 +119,7 @@ class Queue:
         self.slots = list(slots)
         self.states = {job.identity: state_of(job) for job in self.jobs}
         self.failures: dict[str, str] = {}
+        self.held: set[str] = set()
 
     def run(self) -> dict[str, str]:
         """The state of every job by its identity, once nothing more can be done."""
@@ -133,9 +152,8 @@ class Queue:
                     ended.process.join()
                     free.append(ended.slot)
                     if ended.process.exitcode == BUSY_EXIT:
+                        self._wait_for(ended)
                         waiting.append(ended.job)
-                        if not busy:
-                            time.sleep(_POLL_S)  # all that is left is being run by someone else
                     else:
                         self._ended(ended)
         except KeyboardInterrupt:
@@ -152,6 +170,14 @@ class Queue:
         folder = job.folder
         wants_test = job.config.evaluation.test and not folder.has("test")
         return self.states[job.identity] != "finished" or not folder.whole or wants_test or job.config.force
+
+    def _wait_for(self, held: "_Running") -> None:
+        """Someone else runs this job: say who, once, and don't ask again at once."""
+        said = held.said()
+        if held.job.identity not in self.held:
+            print(f"Waiting: {said}", file=sys.stderr, flush=True)
+            self.held.add(held.job.identity)
+        time.sleep(_POLL_S)
 
     def _ended(self, ended: "_Running") -> None:
         job, code = ended.job, ended.process.exitcode
@@ -231,6 +257,8 @@ def message_of(job: Job) -> str:
 def _child(plain: dict[str, Any], slot: dict[str, str], prefix: str, says: Connection) -> None:
     """One job in its own process. What goes wrong is told to the parent by `says`."""
     os.environ.update(slot)
+    if slot.get("CUDA_VISIBLE_DEVICES"):
+        plain["machine"]["devices"] = "cuda"  # the one that this process sees, whatever its number is outside
     from emotion.training.console import Log
     from emotion.training.folder import HeldError
     from emotion.training.train import train
@@ -238,15 +266,16 @@ def _child(plain: dict[str, Any], slot: dict[str, str], prefix: str, says: Conne
     config: RunConfig = validate(plain)
     try:
         train(config, Log(prefix=prefix))
-    except HeldError:
+    except HeldError as error:
+        says.send(str(error)[-_SAID:])
         sys.exit(BUSY_EXIT)
     except EmotionError as error:
-        says.send(str(error))
+        says.send(str(error)[-_SAID:])
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception:
-        says.send(traceback.format_exc())
+        says.send(traceback.format_exc()[-_SAID:])
         sys.exit(1)
 
 

@@ -82,7 +82,6 @@ class Run:
         self.log.keep_in(folder.file("log.txt"))
         threads = earlier["threads"] if earlier else environment.resolve_threads(config.machine.threads)
         torch.set_num_threads(threads)
-        device = choose_device(config.machine.devices)
         begun = read_status(folder)
         status = Status(
             folder,
@@ -96,6 +95,7 @@ class Run:
         status.update()
         try:
             write_config(folder, config)
+            device = choose_device(config.machine.devices)
             last = self.last_checkpoint()
             data, classifier = self.prepare(device, load_weights=last is None)
             if earlier:

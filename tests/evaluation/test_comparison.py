@@ -391,3 +391,15 @@ def test_comparing_equal_runs_raises_no_more_than_5_of_100_false_alarms_in_all_p
         for seed in range(400)
     )
     assert alarms / 400 <= 0.06
+
+
+def test_a_difference_that_no_resample_changes_is_judged_by_the_sign_test() -> None:
+    labels = np.arange(40) % 2
+    sure = np.eye(2)[labels]
+    right = table(labels, 0.98 * sure + 0.01, ("anger", "fear"), run="right")
+    wrong = table(labels, 0.98 * (1 - sure) + 0.01, ("anger", "fear"), run="wrong")
+    found = paired_difference(right, wrong, "balanced_accuracy", resamples=200)
+    assert (found.value, found.error) == (1.0, 0.0)
+    assert found.p_value == pytest.approx(stats.binomtest(40, 40).pvalue)
+    same = paired_difference(right, right, "balanced_accuracy", resamples=200)
+    assert same.p_value == 1.0

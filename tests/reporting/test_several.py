@@ -151,6 +151,15 @@ def test_missing_folds_are_named_and_other_images_not_compared(sweep: list[RunFo
     assert not list(page.find("section", id="differences"))
 
 
+def test_a_fold_without_predictions_is_missing(sweep: list[RunFolder], tmp_path: Path) -> None:
+    runs = [RunFolder(Path(shutil.copytree(run.path, tmp_path / run.name))) for run in sweep]
+    failed = next(run for run in runs if "resnet18-f3" in run.name)
+    shutil.rmtree(failed.path / "predictions")
+    page = rendered(runs)
+    assert "resnet18 (3 of 4)" in notes_of(page)
+    assert ranking(page)["resnet18"]["Folds"] == "3"
+
+
 def test_other_label_sets_stay_in_the_table(sweep: list[RunFolder], tmp_path: Path) -> None:
     other = fakes.make_run(
         tmp_path, count=90, classes=(*fakes.FER2013, "contempt"), config={"model.name": "eight"}

@@ -14,9 +14,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from emotion.errors import RunError
 from emotion.launch import JobComposer, compose, conf_dir
 from emotion.reporting.sweep import SweepFolder, frame, write_tables
 from emotion.runs import RunFolder
+from emotion.training.queue import slots
 
 TRAIN = Path(__file__).parents[2] / "train.py"
 TINY = (
@@ -265,11 +267,61 @@ def test_what_can_t_be_split_is_said_before_anything_starts(tmp_path: Path, cach
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_job_that_can_t_begin_says_why(tmp_path: Path, cache_dir: Path) -> None:
+def test_a_gpu_that_isn_t_there_is_said_before_anything_starts(tmp_path: Path, cache_dir: Path) -> None:
     done = start(tmp_path, cache_dir, "machine.devices=7", "seed=0")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "expected one of the 0 GPUs" in done.stderr
-    assert "expected one of the 0 GPUs" in runs(tmp_path)[0].status["message"]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_job_that_can_t_begin_is_in_the_table(tmp_path: Path, cache_dir: Path) -> None:
+    done = start(tmp_path, cache_dir, "fold=0,1", "model.weights=nowhere.pt")
+    assert done.returncode == 1
+    assert "expected a file, found nothing" in done.stderr
+    assert "0/2" in done.stdout
+    assert done.stdout.strip().endswith(str(only(tmp_path).path))
+
+
+def test_alike_jobs_run_once_and_that_is_said(tmp_path: Path, cache_dir: Path) -> None:
+    done = start(tmp_path, cache_dir, "name=one,two")
+    assert done.returncode == 0, done.stderr
+    assert "2 jobs were typed, 1 of them different" in done.stdout
+    assert len(runs(tmp_path)) == 1
+
+
+LISTED = """GPU 0: NVIDIA A100 (UUID: GPU-1)
+  MIG 3g.20gb Device 0: (UUID: MIG-1)
+  MIG 3g.20gb Device 1: (UUID: MIG-2)
+GPU 1: NVIDIA A100 (UUID: GPU-2)
+"""
+
+
+def test_a_slot_is_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    program = tmp_path / "nvidia-smi"
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+
+    def lists(text: str, code: int) -> None:
+        program.write_text(f"#!/bin/sh\ncat <<'EOF'\n{text}EOF\nexit {code}\n")
+        program.chmod(0o755)
+
+    lists(LISTED, 0)
+    assert slots() == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
+    assert slots(1) == [{"CUDA_VISIBLE_DEVICES": "1"}]
+    assert slots("cpu") == [{"CUDA_VISIBLE_DEVICES": ""}]
+    lists("NVIDIA-SMI has failed because it couldn't communicate with the driver.\nGPU 0: no\n", 9)
+    assert slots() == [{}]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+    assert slots() == [{"CUDA_VISIBLE_DEVICES": "3"}, {"CUDA_VISIBLE_DEVICES": "5"}]
+    with pytest.raises(RunError, match="machine.devices=2: expected one of the 2 GPUs"):
+        slots(2)
+
+
+@pytest.mark.parametrize("text", ["[]", '{"format": 1}', "{"])
+def test_a_broken_list_of_jobs_is_said(tmp_path: Path, text: str) -> None:
+    (tmp_path / "jobs.json").write_text(text)
+    with pytest.raises(RunError, match="jobs.json"):
+        SweepFolder.open(tmp_path)
 
 
 def test_jobs_run_the_code_that_was_started_and_no_other_installation(

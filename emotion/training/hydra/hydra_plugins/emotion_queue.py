@@ -53,6 +53,9 @@ class QueueLauncher(Launcher):
             finished = run_sweep([_wanted(overrides, compose) for overrides in job_overrides])
         except EmotionError as error:
             fail(error)
+        except KeyboardInterrupt:
+            print("\nInterrupted. The same command continues.", flush=True)
+            raise SystemExit(130) from None
         status = JobStatus.COMPLETED if finished else JobStatus.FAILED
         if not finished:
             raise SystemExit(1)
