@@ -274,12 +274,16 @@ def test_a_gpu_that_isn_t_there_is_said_before_anything_starts(tmp_path: Path, c
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_job_that_can_t_begin_is_in_the_table(tmp_path: Path, cache_dir: Path) -> None:
-    done = start(tmp_path, cache_dir, "fold=0,1", "model.weights=nowhere.pt")
-    assert done.returncode == 1
-    assert "expected a file, found nothing" in done.stderr
-    assert "0/2" in done.stdout
-    assert done.stdout.strip().endswith(str(only(tmp_path).path))
+def test_a_job_that_died_before_it_had_a_configuration_is_in_the_table(tmp_path: Path) -> None:
+    job = {"configuration": "c", "folder": "../runs/one", "choices": {}}
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "jobs.json").write_text(json.dumps({"format": 1, "jobs": [job]}))
+    (tmp_path / "runs" / "one").mkdir(parents=True)
+    status = {"format": 1, "state": "failed", "message": "no such device"}
+    (tmp_path / "runs" / "one" / "status.json").write_text(json.dumps(status))
+    said = write_tables(SweepFolder.open(tmp_path / "sweep"))
+    assert "0/1" in said
+    assert "Failed: one: no such device" in said
 
 
 def test_alike_jobs_run_once_and_that_is_said(tmp_path: Path, cache_dir: Path) -> None:
