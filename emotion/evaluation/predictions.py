@@ -4,6 +4,9 @@ A table is a parquet file with one row an image: `id` String, `group` String or 
 `label` Int16 (index into the classes), `fold` Int16 or null, and one Float32 column `p/<class>` a class. The
 file's metadata key `emotion` holds `{"format": 1, "classes": […], "data": …, "part": …, "run": …,
 "selected_on_this_part": …}`.
+
+A compact table, as it is kept in git, has Float16 probabilities and the exact class of the largest one as UInt8 in a
+column `predicted`: half precision makes equals of neighbours, and another class the first of them.
 """
 
 import json
@@ -24,6 +27,8 @@ from emotion.errors import DataError
 
 FORMAT = 1
 METADATA_KEY = "emotion"
+PREDICTED = "predicted"
+HARDEST_ZSTD = 22
 ROW_SUM_TOLERANCE = 1e-3  # a softmax in half precision is this far from one
 
 Part = Literal["val", "test"]
@@ -162,13 +167,39 @@ def from_arrays(
     return Predictions(frame, tuple(classes), meta)
 
 
-def write(path: str | Path, predictions: Predictions) -> None:
-    """Write a table, atomically: the file is wholly there or not at all."""
+def write(path: str | Path, predictions: Predictions, *, compact: bool = False) -> None:
+    """Write a table, atomically: the file is wholly there or not at all.
+
+    Args:
+        compact: round probabilities to half precision and compress hard; no prediction changes.
+    """
     content = {"format": FORMAT, "classes": list(predictions.classes), **asdict(predictions.meta)}
     with suppress(PackageNotFoundError):  # a checkout that was never installed
         content["version"] = version("emotion")
+    frame = _compact(predictions) if compact else predictions.frame
+    level = HARDEST_ZSTD if compact else None
     with replacing(Path(path)) as part:
-        predictions.frame.write_parquet(part, metadata={METADATA_KEY: json.dumps(content)})
+        frame.write_parquet(part, compression_level=level, metadata={METADATA_KEY: json.dumps(content)})
+
+
+def _compact(predictions: Predictions) -> pl.DataFrame:
+    halves = pl.col(_columns(predictions.classes)).cast(pl.Float16)
+    predicted = pl.Series(PREDICTED, predictions.predicted.astype(np.uint8))
+    return predictions.frame.with_columns(halves, predicted)
+
+
+def _expanded(frame: pl.DataFrame, classes: Sequence[str]) -> pl.DataFrame:
+    """A compact table's columns, with the predicted class ahead of what rounding made its equals."""
+    columns = _columns(classes)
+    values = frame.select(pl.col(columns).cast(pl.Float32)).to_numpy().copy()
+    rows, predicted = np.arange(len(values)), frame[PREDICTED].to_numpy()
+    if (predicted >= len(classes)).any():
+        raise DataError(f"expected predicted classes from 0 to {len(classes) - 1}, found {predicted.max()}.")
+    behind = values.argmax(axis=1) != predicted
+    largest = np.nextafter(values.max(axis=1), np.float32(2))
+    values[rows[behind], predicted[behind]] = largest[behind]
+    found = {name: values[:, k] for k, name in enumerate(columns)}
+    return frame.drop(PREDICTED).with_columns(**_series(found))
 
 
 def read(path: str | Path, classes: Sequence[str] | None = None) -> Predictions:
@@ -199,7 +230,8 @@ def read(path: str | Path, classes: Sequence[str] | None = None) -> Predictions:
             run=str(content["run"]),
             selected_on_this_part=bool(content["selected_on_this_part"]),
         )
-        return Predictions(_frame(path), found, meta)
+        frame = _frame(path)
+        return Predictions(_expanded(frame, found) if PREDICTED in frame.columns else frame, found, meta)
     except KeyError as error:
         raise DataError(f"{path}: expected {error} in the table's metadata, found no such entry.") from error
     except DataError as error:

@@ -9,16 +9,13 @@ paths of the machine that trained.
 
 import argparse
 import json
-import shutil
 import sys
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
-import yaml
 
 from emotion.errors import ConfigError, EmotionError, RunError
 from emotion.evaluation import metrics, predictions
@@ -27,16 +24,15 @@ from emotion.evaluation.predictions import Predictions
 from emotion.launch import choices, compose
 from emotion.reporting import numbers
 from emotion.reporting.evidence import flattened
-from emotion.runs import Part, RunFolder
-from emotion.schema import GROUPS, RunConfig, path_keys, validate
+from emotion.runs import RunFolder
+from emotion.schema import GROUPS, RunConfig, path_keys
+from emotion.training import kept
 from emotion.training.identity import essence
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results"
 README = HERE.parents[1] / "README.md"
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
-LIMIT_BYTES = 300 * 1024
-PARTS: tuple[Part, ...] = ("val", "test")
 _HEAD = (
     "data",
     "network",
@@ -57,83 +53,11 @@ def keep(run: RunFolder, results: Path = RESULTS) -> Path:
     Raises:
         RunError: the run isn't finished, was not scored on a test part, or is too large to be committed.
     """
-    if not run.finished:
-        raise RunError(
-            f"expected a finished run, found {run.path} {run.status['state']}: type its command again."
-        )
-    if not run.has("test"):
+    if run.finished and not run.has("test"):
         raise RunError(
             f"{run.path} has no test predictions: type its command again with evaluation.test=true."
         )
-    command = command_of(run.config)
-    part = results / f".{run.name}.part"
-    shutil.rmtree(part, ignore_errors=True)
-    (part / "predictions").mkdir(parents=True)
-    _write_json(part / "metrics.json", run.metrics)
-    _write_json(part / "status.json", run.status)
-    _write_json(part / "environment.json", _environment(run.environment, command))
-    _write_json(part / "splits.json", _splits(run.splits))
-    text = yaml.safe_dump(_without_machine(run.config), sort_keys=False, allow_unicode=True)
-    (part / "config.yaml").write_text(text)
-    _copy_tables(run, part)
-    target = results / run.name
-    shutil.rmtree(target, ignore_errors=True)
-    return part.rename(target)
-
-
-def _copy_tables(run: RunFolder, part: Path) -> None:
-    """As they are where they fit, else with probabilities rounded to half precision, which changes no prediction."""
-    tables = {name: predictions.read(run.predictions(name)) for name in PARTS if run.has(name)}
-    for name, table in tables.items():
-        predictions.write(part / "predictions" / f"{name}.parquet", table)
-    if _size(part) > LIMIT_BYTES:
-        for name, table in tables.items():
-            predictions.write(part / "predictions" / f"{name}.parquet", _rounded(table))
-    if (size := _size(part)) > LIMIT_BYTES:
-        shutil.rmtree(part)
-        raise RunError(f"{run.path}: expected at most {LIMIT_BYTES:,} bytes to keep, found {size:,}.")
-
-
-def _rounded(table: Predictions) -> Predictions:
-    rounded = table.with_probabilities(table.probabilities.astype(np.float16))
-    if not (rounded.predicted == table.predicted).all():
-        raise RunError(
-            f"{table.meta.run}: rounding its {table.meta.part} table to half precision changes predictions."
-        )
-    return rounded
-
-
-def _size(folder: Path) -> int:
-    return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
-
-
-def _environment(found: dict[str, Any], command: str) -> dict[str, Any]:
-    sessions = [{**session, "command": command} for session in found.get("earlier_sessions", [])]
-    return {**found, "command": command, **({"earlier_sessions": sessions} if sessions else {})}
-
-
-def _splits(found: dict[str, Any]) -> dict[str, Any]:
-    """Without the ids of leaks other than those of the test part."""
-    return {**found, "leaks": [{**leak, "ids": []} for leak in found.get("leaks", [])]}
-
-
-def _without_machine(config: dict[str, Any]) -> dict[str, Any]:
-    """The configuration with paths that say nothing about a machine."""
-    neutral = {"machine.runs_dir": "runs", "machine.cache_dir": None}
-    shown = json.loads(json.dumps(config))
-    for key in path_keys():
-        section, name = key.split(".", 1)
-        if shown.get(section, {}).get(name) is not None:
-            shown[section][name] = neutral.get(key, _placeholder(key, shown[section]))
-    return shown
-
-
-def _placeholder(key: str, section: dict[str, Any]) -> str:
-    """`~/fer2013` for a data set's folder, `~/<file name>` for any other path."""
-    path = Path(section[key.split(".", 1)[1]])
-    if key == "data.root":
-        return f"~/{section['name']}{path.suffix if path.suffix == '.csv' else ''}"
-    return f"~/{path.name}"
+    return kept.keep(run, results / run.name, command_of(run.config))
 
 
 def command_of(config: dict[str, Any]) -> str:
@@ -142,10 +66,10 @@ def command_of(config: dict[str, Any]) -> str:
     Raises:
         RunError: none does, because the configuration belongs to another version.
     """
-    wanted = _without_paths(config)
+    wanted = kept.without_paths(config)
     known = path_keys()
     paths = [
-        f"{key}={_placeholder(key, config[key.split('.')[0]])}"
+        f"{key}={kept.placeholder(key, config[key.split('.')[0]])}"
         for key, value in flattened(config)
         if key in known and value is not None and not key.startswith("machine.")
     ]
@@ -169,7 +93,7 @@ def command_of(config: dict[str, Any]) -> str:
 
 def _differences(wanted: RunConfig, start: list[str]) -> tuple[list[str], list[str]]:
     """The overrides of group choices and of single keys that lead from `start` to `wanted`."""
-    base = _without_paths(_composed(*start).plain())
+    base = kept.without_paths(_composed(*start).plain())
     names = [
         f"{group}={chosen}"
         for group in GROUPS
@@ -196,16 +120,8 @@ def _composed(*overrides: str) -> RunConfig:
     return compose(overrides)
 
 
-def _without_paths(config: dict[str, Any]) -> RunConfig:
-    plain = json.loads(json.dumps(config))
-    for key in path_keys():
-        section, name = key.split(".", 1)
-        plain.get(section, {}).pop(name, None)
-    return validate(plain)
-
-
 def _essence(config: RunConfig) -> dict[str, Any]:
-    return essence(_without_paths(config.plain()), "")
+    return essence(kept.without_paths(config.plain()), "")
 
 
 def _spelt(value: Any) -> str:
@@ -289,10 +205,6 @@ def rewrite(readme: Path = README, results: Path = RESULTS) -> None:
     readme.write_text(f"{before}{BEGIN}\n{block(results)}\n{END}{rest.split(END)[1]}")
 
 
-def _write_json(path: Path, data: dict[str, Any]) -> None:
-    path.write_text(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -301,7 +213,7 @@ def main() -> None:
     try:
         for path in parser.parse_args().runs:
             target = keep(RunFolder.open(path))
-            print(f"{target.relative_to(HERE)}: {_size(target) / 1024:.0f} KiB")
+            print(f"{target.relative_to(HERE)}: {kept.size_of(target) / 1024:.0f} KiB")
         rewrite()
     except EmotionError as error:
         sys.exit(f"Error: {error}")

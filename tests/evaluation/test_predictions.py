@@ -183,3 +183,18 @@ def test_importing_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_compact_table_predicts_the_very_same(tmp_path: Path) -> None:
+    """Rounded to half precision, the last class of the first image would be behind the first of its equals."""
+    close = np.array([[0.33331, 0.33333, 0.33336], [0.5, 0.25, 0.25], [1e-9, 1e-9, 1 - 2e-9]])
+    assert len(set(close[0].astype(np.float16))) == 1
+    exact = from_arrays(["a", "b", "c"], [2, 0, 2], close, ("x", "y", "z"), Meta("drawn", "test", "run"))
+    write(tmp_path / "t.parquet", exact, compact=True)
+    types = pl.read_parquet(tmp_path / "t.parquet").schema
+    assert types["p/x"] == pl.Float16
+    assert types["predicted"] == pl.UInt8
+    again = read(tmp_path / "t.parquet")
+    assert again.predicted.tolist() == exact.predicted.tolist() == [2, 0, 2]
+    np.testing.assert_allclose(again.probabilities, close, atol=3e-4)
+    assert (again.meta, again.ids) == (exact.meta, exact.ids)
