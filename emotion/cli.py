@@ -3,9 +3,10 @@
 import sys
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from emotion.commands.data import app as data
 from emotion.errors import EmotionError
@@ -32,6 +33,19 @@ class SaliencyMethod(StrEnum):
     grad_cam_plus_plus = "grad_cam_plus_plus"
     occlusion = "occlusion"
 
+
+
+class _Studies(TyperGroup):
+    """`emotion study NAME` is `emotion study run NAME`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args and not args[0].startswith("-") and args[0] not in self.commands:
+            args = ["run", *args]
+        return super().resolve_command(ctx, args)
+
+
+study = typer.Typer(cls=_Studies, no_args_is_help=True, help="Published studies, row by row, beside ours.")
+app.add_typer(study, name="study")
 
 RunsDir = Annotated[Path, typer.Option("--runs-dir", help="The folder that runs lie in.")]
 RUNS = Path("runs")
@@ -264,6 +278,91 @@ def wandb_dashboard(
     from emotion.schema import WandbLogger
 
     dashboard(WandbLogger(project=project, entity=entity), dry_run, out)
+
+Results = Annotated[
+    Path | None,
+    typer.Option(
+        "--results", help="Where kept runs lie; default: experiments/NAME/results, smoke: studies/NAME."
+    ),
+]
+
+
+@study.command("list")
+def study_list() -> None:
+    """Every study, and how many of its rows are measured."""
+    from emotion.commands.study import list_studies
+
+    list_studies()
+
+
+@study.command("run")
+def study_run(
+    name: Annotated[str, typer.Argument(help="A study, as `emotion study list` calls it.")],
+    machine: Annotated[
+        list[str] | None,
+        typer.Argument(help="machine.devices=0, machine.threads=2 …", metavar="[MACHINE.KEY=VALUE…]"),
+    ] = None,
+    profile: Annotated[
+        str,
+        typer.Option("--profile", help="full: as published; short: no run over 20 minutes; smoke: seconds."),
+    ] = "short",
+    rows: Annotated[
+        str | None, typer.Option("--rows", help="Only these rows: names with commas between.")
+    ] = None,
+    data_root: Annotated[
+        list[str] | None,
+        typer.Option("--data-root", help="SET=DIR: where a data set lies; DIR where the study has only one."),
+    ] = None,
+    weights: Annotated[
+        list[str] | None, typer.Option("--weights", help="NETWORK=FILE: pretrained weights from a file.")
+    ] = None,
+    results: Results = None,
+) -> None:
+    """Run what is missing, through the queue, and print the table. `emotion study NAME` is the same."""
+    from emotion.commands.study import run
+
+    if not run(name, profile, rows, data_root or [], weights or [], results, machine or []):
+        raise typer.Exit(1)
+
+
+@study.command("table")
+def study_table(
+    name: Annotated[str, typer.Argument(help="A study, as `emotion study list` calls it.")],
+    profile: Annotated[
+        str | None,
+        typer.Option("--profile", help="Whose runs; default: full where there are all, else short."),
+    ] = None,
+    results: Results = None,
+) -> None:
+    """The table from what is kept: printed, written to studies/NAME, and into the study's README."""
+    from emotion.commands.study import table
+
+    table(name, profile, results)
+
+
+Out = Annotated[Path, typer.Option("--out", "-o", help="The new run folder.")]
+
+
+@app.command()
+def ensemble(paths: Paths, out: Out) -> None:
+    """Average the probabilities of finished runs: a run folder that report and compare take."""
+    from emotion.commands.combine import ensemble
+
+    ensemble(paths, out)
+
+
+@app.command()
+def probe(
+    run: Annotated[Path, typer.Argument(help="A finished run with its weights, such as runs/latest.")],
+    out: Out,
+    head: Annotated[
+        Literal["svm", "logistic"], typer.Option("--head", help="A linear SVM or logistic regression.")
+    ] = "svm",
+) -> None:
+    """Fit a classical classifier on a run's features: a run folder that report and compare take."""
+    from emotion.commands.combine import probe
+
+    probe(run, head, out)
 
 
 @app.command()

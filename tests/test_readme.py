@@ -339,7 +339,7 @@ def test_runs_that_cannot_be_kept(
     running.file("status.json").write_text(json.dumps({**running.status, "state": "running"}))
     with pytest.raises(RunError, match="expected a finished run"):
         results.keep(RunFolder(running.path), tmp_path / "kept")
-    monkeypatch.setattr("emotion.training.kept.LIMIT_BYTES", 1000)
+    monkeypatch.setattr("emotion.kept.LIMIT_BYTES", 1000)
     with pytest.raises(RunError, match="expected at most 1,000 bytes"):
         results.keep(a_run(tmp_path / "large"), tmp_path / "kept")
     assert results.block(tmp_path / "kept") == "No run has been recorded yet."

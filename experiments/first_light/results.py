@@ -24,9 +24,10 @@ from emotion.evaluation.predictions import Predictions
 from emotion.launch import choices, compose
 from emotion.reporting import numbers
 from emotion.reporting.evidence import flattened
+from emotion.reporting.study import rewrite as rewrite_between
 from emotion.runs import RunFolder
 from emotion.schema import GROUPS, RunConfig, path_keys
-from emotion.training import kept
+from emotion import kept
 from emotion.training.identity import essence
 
 HERE = Path(__file__).resolve().parent
@@ -57,7 +58,7 @@ def keep(run: RunFolder, results: Path = RESULTS) -> Path:
         raise RunError(
             f"{run.path} has no test predictions: type its command again with evaluation.test=true."
         )
-    return kept.keep(run, results / run.name, command_of(run.config))
+    return kept.keep(run, results / run.name, command_of(run.config), kept.LIMIT_BYTES)
 
 
 def command_of(config: dict[str, Any]) -> str:
@@ -198,11 +199,7 @@ def rewrite(readme: Path = README, results: Path = RESULTS) -> None:
     Raises:
         RunError: the marks aren't there once each.
     """
-    text = readme.read_text()
-    if text.count(BEGIN) != 1 or text.count(END) != 1 or text.index(BEGIN) > text.index(END):
-        raise RunError(f"expected {BEGIN} and {END} once each, in this order, in {readme}.")
-    before, rest = text.split(BEGIN)
-    readme.write_text(f"{before}{BEGIN}\n{block(results)}\n{END}{rest.split(END)[1]}")
+    rewrite_between(readme, BEGIN, END, block(results))
 
 
 def main() -> None:

@@ -19,14 +19,20 @@ from emotion.schema import RunConfig, path_keys, validate
 LIMIT_BYTES = 300 * 1024
 
 
-def keep(run: RunFolder, target: Path, command: str) -> Path:
+class TooLargeError(RunError):
+    """A run's tables are larger than what may be committed."""
+
+
+def keep(run: RunFolder, target: Path, command: str, limit_bytes: int | None) -> Path:
     """Copy a run's tables and facts to `target`, replacing what is there.
 
     Args:
         command: the line that makes the run again, kept instead of the one that was typed.
+        limit_bytes: what may be committed; None: any size.
 
     Raises:
-        RunError: the run isn't finished, or is too large to be committed.
+        TooLargeError: it takes more.
+        RunError: the run isn't finished.
     """
     if not run.finished:
         raise RunError(
@@ -47,9 +53,10 @@ def keep(run: RunFolder, target: Path, command: str) -> Path:
         if run.has(name):
             table = predictions.read(run.predictions(name))
             predictions.write(part / "predictions" / f"{name}.parquet", table, compact=True)
-    if (size := size_of(part)) > LIMIT_BYTES:
+    size = size_of(part)
+    if limit_bytes is not None and size > limit_bytes:
         shutil.rmtree(part)
-        raise RunError(f"{run.path}: expected at most {LIMIT_BYTES:,} bytes to keep, found {size:,}.")
+        raise TooLargeError(f"{run.path}: expected at most {limit_bytes:,} bytes to keep, found {size:,}.")
     shutil.rmtree(target, ignore_errors=True)
     return part.rename(target)
 

@@ -1,0 +1,105 @@
+"""`emotion study run|table|list`"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import get_args
+
+from emotion.errors import ConfigError
+from emotion.reporting import study as page
+from emotion.studies.study import Profile, experiments_dir, load, study_names
+from emotion.studies.tasks import Results
+
+WORK = Path("studies")
+README = "README.md"
+
+
+def list_studies() -> None:
+    """A line for each study: its name, how many of its rows are measured, its title."""
+    for name in study_names():
+        study = load(name)
+        found = page.gather(study, _results(name, None, None))
+        run = [outcome for outcome in found.outcomes if not outcome.row.not_run]
+        measured = sum(outcome.ours is not None for outcome in run)
+        print(f"{name:<24} {measured:>2}/{len(run)} rows measured  {study.title}")
+
+
+def run(
+    name: str,
+    profile: str,
+    rows: str | None,
+    roots: Sequence[str],
+    weights: Sequence[str],
+    results: Path | None,
+    machine: Sequence[str],
+) -> bool:
+    """Run what is missing, print and write the table, and say whether every row is measured."""
+    study = load(name)
+    chosen = _profile(profile)
+    named = None if rows is None else tuple(rows.split(","))
+    wrong = [override for override in machine if not override.startswith("machine.")]
+    if wrong:
+        raise ConfigError(
+            f"expected overrides of machine.…, found {wrong[0]}: what a row is stands in the study's file."
+        )
+    datas = sorted({row.data for row in study.rows if row.data})
+    from emotion.studies.run import Place, StudyRun
+
+    place = Place(
+        _named_paths(roots, datas, "--data-root"),
+        _named_paths(weights, [], "--weights"),
+        machine,
+        WORK / name,
+    )
+    kept = _results(name, results, chosen)
+    running = StudyRun(study, chosen, kept, place)
+    whole = running.run(named)
+    _write(name, kept, chosen, running.unmeasured)
+    return whole
+
+
+def table(name: str, profile: str | None, results: Path | None) -> None:
+    chosen = _profile(profile) if profile else None
+    kept = _results(name, results, chosen)
+    _write(name, kept, chosen, {})
+    readme = experiments_dir() / name / README
+    if results is None and profile is None and readme.is_file():
+        page.rewrite(readme, page.BEGIN, page.END, readme_block(name))
+
+
+def readme_block(name: str) -> str:
+    """What stands between the marks of a study's README."""
+    return page.markdown(page.gather(load(name), _results(name, None, None)))
+
+
+def _write(name: str, kept: Results, profile: Profile | None, unmeasured: dict[str, str]) -> None:
+    folder = (WORK / name).absolute()
+    print(page.write(page.gather(load(name), kept, profile, unmeasured), folder))
+    print(folder / "table.html")
+
+
+def _results(name: str, results: Path | None, profile: Profile | None) -> Results:
+    beside = WORK / name / "results"
+    if profile == "smoke" and results is None:
+        return Results(beside, beside)  # drawn faces show that rows run; nobody commits their scores
+    return Results(results or experiments_dir() / name / "results", beside)
+
+
+def _profile(name: str) -> Profile:
+    for known in get_args(Profile):
+        if name == known:
+            return known
+    raise ConfigError(f"expected a profile ({', '.join(get_args(Profile))}), found {name!r}.")
+
+
+def _named_paths(given: Sequence[str], names: Sequence[str], option: str) -> dict[str, Path]:
+    """NAME=PATH each; a path alone where there is only one name that it can be for."""
+    found = {}
+    for text in given:
+        name, equals, path = text.partition("=")
+        if not equals and len(names) == 1:
+            name, path = names[0], text
+        elif not equals or (names and name not in names):
+            known = f" ({', '.join(names)})" if names else ""
+            raise ConfigError(f"{option}: expected NAME=PATH{known}, found {text!r}.")
+        found[name] = Path(path).expanduser()
+    return found

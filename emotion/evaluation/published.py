@@ -1,0 +1,156 @@
+"""A published accuracy beside ours: the difference, its interval, and what may be said of it.
+
+Theirs is known by the number and its n alone, so its variance is p(1 − p)/n. Ours has several runs on the same images,
+and both were drawn: a crossed design of J runs and N images, whose mean has the variance
+σ²(images)/N + σ²(runs)/J + σ²(rest)/(N·J) (Owen 2007, The pigeonhole bootstrap, Annals of Applied Statistics 1:386,
+section 3), estimated from the mean squares of the two-way analysis of variance as
+(MS(images) + MS(runs) − MS(rest))/(N·J) (Searle, Casella, McCulloch 1992, Variance components, chapter 4). Images that
+come in groups (a person) are drawn as groups. Folds hold different images and share training images: the variance of
+their mean is (1/J + 1/(J − 1))·s² (Nadeau and Bengio 2003). The interval is Student's, with the degrees of freedom of
+Satterthwaite (1946).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from emotion.errors import DataError
+from emotion.evaluation.predictions import Predictions
+
+NARROW = 0.05
+
+Verdict = Literal["reproduced", "undecided", "above", "below"]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Our accuracy over runs.
+
+    Attributes:
+        value: the mean over runs.
+        sd: standard deviation of single runs (n − 1); None for one run.
+        runs: how many there are.
+        folded: they are the folds of a cross-validation.
+        parts: (variance, degrees of freedom) whose sum is the variance of `value`.
+    """
+
+    value: float
+    sd: float | None
+    runs: int
+    folded: bool
+    parts: tuple[tuple[float, float], ...]
+
+
+@dataclass(frozen=True)
+class Beside:
+    """Ours minus theirs.
+
+    Attributes:
+        value: the difference.
+        low: lower end of the 95 % interval.
+        high: upper end.
+        verdict: reproduced (0 is inside, which is no wider than ± 5 points), undecided (0 is inside a wider one), above
+            or below (0 is outside).
+    """
+
+    value: float
+    low: float
+    high: float
+    verdict: Verdict
+
+
+def measure(tables: Sequence[Predictions]) -> Measured:
+    """Our accuracy and its variance, from tables of the same images (runs) or of a fold each.
+
+    Raises:
+        DataError: no table, or neither the same images nor different folds.
+    """
+    if not tables:
+        raise DataError("expected at least one prediction table, found none.")
+    folds = [table.frame["fold"][0] for table in tables]
+    if tables[0].meta.part == "val" and folds[0] is not None:
+        return _folded(tables, folds)
+    first = tables[0]
+    order = [np.argsort(np.array(table.ids)) for table in tables]
+    ids = np.array(first.ids)[order[0]]
+    hits = []
+    for table, rows in zip(tables, order, strict=True):
+        if len(table) != len(first) or (np.array(table.ids)[rows] != ids).any():
+            raise DataError(
+                f"expected runs on the same images, found others in {first.meta.run} and {table.meta.run}."
+            )
+        hits.append((table.predicted == table.labels)[rows].astype(np.float64))
+    groups = [first.groups[row] for row in order[0]]
+    return crossed(np.stack(hits), groups)
+
+
+def crossed(hits: Floats, groups: Sequence[str | None]) -> Measured:
+    """As `measure`, from what each run got right, (J, N) of 0 and 1, and the group of each image."""
+    runs, count = hits.shape
+    value, accuracies = float(hits.mean()), hits.mean(axis=1)
+    names = [f"i{row}" if group is None else f"g{group}" for row, group in enumerate(groups)]
+    _, unit = np.unique(names, return_inverse=True)
+    units = int(unit.max()) + 1
+    # the sum over a unit's images of what exceeds the mean: with units of one image these are its residuals
+    sums = np.stack([np.bincount(unit, weights=row - value, minlength=units) for row in hits])
+    by_unit = sums.mean(axis=0)
+    if units < 2:
+        raise DataError("expected at least two images or groups, found one.")
+    images = units / (units - 1) * float((by_unit**2).sum()) / count**2
+    if runs == 1:
+        return Measured(value, None, 1, False, ((images, units - 1),))
+    between = float(accuracies.var(ddof=1))
+    rest = sums - by_unit - (sums.sum(axis=1, keepdims=True) / units)
+    remaining = float((rest**2).sum()) * units / ((units - 1) * (runs - 1)) / count**2
+    # MS(rest)/(N·J) is in both of the others, so it is taken off once; never below the images' own part
+    training = max(0.0, between / runs - remaining / runs)
+    return Measured(value, math.sqrt(between), runs, False, ((images, units - 1), (training, runs - 1)))
+
+
+def _folded(tables: Sequence[Predictions], folds: Sequence[int]) -> Measured:
+    """Folds, of one seed or several; the seeds of a fold are averaged first."""
+    by_fold: dict[int, list[float]] = {}
+    for table, fold in zip(tables, folds, strict=True):
+        by_fold.setdefault(int(fold), []).append(float((table.predicted == table.labels).mean()))
+    values = np.array([np.mean(found) for found in by_fold.values()])
+    if len(values) < 2:
+        raise DataError(f"expected at least two folds, found {len(values)}.")
+    count, variance = len(values), float(values.var(ddof=1))
+    error = (1 / count + 1 / (count - 1)) * variance
+    return Measured(float(values.mean()), math.sqrt(variance), count, True, ((error, count - 1),))
+
+
+def beside(ours: Measured, published: float, n: int, *, confidence: float = 0.95) -> Beside:
+    """The difference of our accuracy to a published one that was measured on `n` images.
+
+    Raises:
+        DataError: a share outside [0, 1] or n below 2.
+    """
+    from scipy.special import stdtrit
+
+    if not 0 <= published <= 1 or n < 2:
+        raise DataError(
+            f"expected a share and the number of images behind it, found {published} of {n} images."
+        )
+    parts = [*ours.parts, (published * (1 - published) / n, n - 1)]
+    variance = sum(part for part, _ in parts)
+    difference = ours.value - published
+    if not variance:
+        reach = 0.0
+    else:
+        freedom = variance**2 / sum(part**2 / of for part, of in parts)
+        reach = float(stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(variance)
+    low, high = difference - reach, difference + reach
+    verdict: Verdict
+    if low > 0:
+        verdict = "above"
+    elif high < 0:
+        verdict = "below"
+    else:
+        verdict = "reproduced" if reach <= NARROW else "undecided"
+    return Beside(difference, low, high, verdict)

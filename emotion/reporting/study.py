@@ -1,0 +1,360 @@
+"""A study's table: each row as published beside ours, with what may be said of the difference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from emotion import atomic
+from emotion.errors import EmotionError, RunError
+from emotion.evaluation import ensemble, metrics, predictions
+from emotion.evaluation.predictions import Predictions
+from emotion.evaluation.published import Beside as Difference
+from emotion.evaluation.published import Measured, beside, measure
+from emotion.reporting import data_card, judged, numbers, sections, tables
+from emotion.reporting.evidence import Evidence, Subject
+from emotion.reporting.page import Beside, Block, Folded, Matrix, Note, Page, Prose, Section, Sheet
+from emotion.reporting.report import RESAMPLES_MANY, render
+from emotion.reporting.tables import Cell, Column, Table
+from emotion.runs import Part, RunFolder
+from emotion.studies.study import PROFILES, Profile, Row, Study
+from emotion.studies.tasks import Results
+
+BEGIN, END = "<!-- results -->", "<!-- /results -->"
+NOT_YET = "not measured yet"
+METHOD = (
+    "Difference: ours minus published, in points, with its 95 % interval. The published number varies by p(1 − p)/n, "
+    "ours by its images (by person where there are several of one) and its runs, a crossed design (Owen 2007; folds: "
+    "Nadeau and Bengio 2003); Student's t with Satterthwaite's degrees of freedom. Reproduced: 0 is inside and the "
+    "interval no wider than ± 5 points. Undecided: 0 is inside a wider one. Above, below: 0 is outside."
+)
+_MIB = 2**20 / 1e6
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What is known of a row.
+
+    Attributes:
+        profile: the one that its runs were made by; None where there are none.
+        tables: of the part that is held against the published number: a run each, or one of an ensemble.
+        why: why nothing is measured; empty where something is.
+    """
+
+    row: Row
+    profile: Profile | None = None
+    runs: tuple[RunFolder, ...] = ()
+    tables: tuple[Predictions, ...] = ()
+    ours: Measured | None = None
+    difference: Difference | None = None
+    why: str = ""
+
+    @property
+    def title(self) -> str:
+        flaw = {"leaky": " (leaky)", "as_published": " (as published)", None: ""}[self.row.flaw]
+        return f"{self.row.title}{flaw}"
+
+    @property
+    def verdict(self) -> str:
+        if self.row.not_run:
+            return self.row.not_run
+        if self.ours is None:
+            return self.why or NOT_YET
+        if self.row.differs:
+            return f"not compared: {self.row.differs}"
+        return self.difference.verdict if self.difference else "no number published"
+
+    def mean(self, name: str) -> float | None:
+        """A metric's mean over the runs."""
+        found = [metrics.compute(t.labels, t.probabilities, t.classes)[name] for t in self.tables]
+        return float(np.mean(found)) if found else None
+
+    def cost(self, name: str) -> float | None:
+        """What a run cost on average; an ensemble costs all of its runs."""
+        known = [run.metrics.get("cost", {}).get(name) for run in self.runs]
+        values = [float(value) for value in known if value is not None]
+        if not values:
+            return None
+        return sum(values) if self.row.ensemble else sum(values) / len(values)
+
+
+@dataclass(frozen=True)
+class StudyTable:
+    """All rows of a study as far as they are known."""
+
+    study: Study
+    outcomes: tuple[Outcome, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+def gather(
+    study: Study,
+    results: Results,
+    profile: Profile | None = None,
+    unmeasured: Mapping[str, str] | None = None,
+) -> StudyTable:
+    """Read what is kept of a study.
+
+    Args:
+        profile: whose runs; None: of each row the full ones where there are all, else the short ones.
+        unmeasured: why rows could not be measured just now, by name.
+    """
+    profiles = [profile] if profile else [name for name in PROFILES if name != "smoke"]
+    found = []
+    for row in study.rows:
+        outcome = Outcome(row, why=(unmeasured or {}).get(row.name, ""))
+        for one in profiles:
+            runs = results.of(study, row, one)
+            if runs:
+                outcome = _outcome(row, one, runs)
+                break
+        found.append(outcome)
+    return StudyTable(study, tuple(found))
+
+
+def _outcome(row: Row, profile: Profile, runs: Sequence[RunFolder]) -> Outcome:
+    part: Part = row.published.part
+    try:
+        read = [predictions.read(run.predictions(part)) for run in runs]
+        if row.ensemble:
+            named = [table.with_meta(run=f"{run.name}") for table, run in zip(read, runs, strict=True)]
+            read = [ensemble.average(named, row.name)]
+        ours = measure(read)
+    except EmotionError as error:
+        return Outcome(row, profile, tuple(runs), why=f"not measured: {error}")
+    published = row.published
+    difference = None
+    if published.accuracy is not None and published.n is not None and not row.differs:
+        difference = beside(ours, published.accuracy, published.n)
+    return Outcome(row, profile, tuple(runs), tuple(read), ours, difference)
+
+
+def main_table(found: StudyTable) -> Table:
+    """One row a row of the study."""
+    official = any(run.has("official_test") for outcome in found.outcomes for run in outcome.runs)
+    columns = [
+        Column("row", number=False),
+        Column("published", "Accuracy as published, and the images it was measured on"),
+        Column("ours", "Mean ± standard deviation over runs: seeds, or folds"),
+        Column("runs"),
+        Column("difference", "Ours minus published in points, with its 95 % interval"),
+        Column("verdict", number=False),
+        Column("balanced accuracy", "Ours: mean recall of the classes"),
+        Column("macro F1", "Ours"),
+        *([Column("official test", "Accuracy on the data set's own test part")] if official else []),
+        Column("weights, theirs"),
+        Column("weights, ours"),
+        Column("file, theirs"),
+        Column("file, ours"),
+        Column("training, theirs"),
+        Column("training, ours"),
+        Column("profile", number=False),
+    ]
+    rows = tuple(tuple(_cells(outcome, official)) for outcome in found.outcomes)
+    return Table(found.study.title, tuple(columns), rows, notes=(METHOD, *_table_notes(found)))
+
+
+def _cells(outcome: Outcome, official: bool) -> Iterator[Cell]:
+    published, ours, difference = outcome.row.published, outcome.ours, outcome.difference
+    yield Cell(outcome.title, outcome.row.name)
+    images = f"n = {numbers.count(published.n)}" if published.accuracy is not None else ""
+    yield Cell(numbers.percent(published.accuracy), published.accuracy, images)
+    if ours is None:
+        yield Cell(numbers.MISSING)
+        yield Cell("0", 0.0)
+    else:
+        sd = "" if ours.sd is None else f" ± {100 * ours.sd:.1f}"
+        yield Cell(f"{100 * ours.value:.1f}{sd}{numbers.SPACE}%", ours.value)
+        yield Cell(f"{ours.runs}{' folds' if ours.folded else ''}", float(ours.runs))
+    if difference is None:
+        yield Cell(numbers.MISSING)
+    else:
+        ends = numbers.points_interval(difference.low, difference.high)
+        yield Cell(numbers.points(difference.value), difference.value, ends)
+    yield Cell(outcome.verdict, outcome.verdict)
+    yield Cell(numbers.percent(outcome.mean("balanced_accuracy")), outcome.mean("balanced_accuracy"))
+    yield Cell(numbers.decimal(outcome.mean("f1_macro")), outcome.mean("f1_macro"))
+    if official:
+        yield _official(outcome)
+    mib, seconds = outcome.cost("file_mib"), outcome.cost("train_s")
+    theirs_s = None if published.train_min is None else 60 * published.train_min
+    yield Cell(numbers.count(published.parameters), published.parameters)
+    yield Cell(numbers.count(outcome.cost("parameters")), outcome.cost("parameters"))
+    yield Cell(_megabytes(published.file_mb), published.file_mb)
+    yield Cell(_megabytes(None if mib is None else mib * _MIB), mib)
+    yield Cell(numbers.duration(theirs_s), theirs_s)
+    yield Cell(numbers.duration(seconds), seconds)
+    yield Cell(outcome.profile or numbers.MISSING)
+
+
+def _official(outcome: Outcome) -> Cell:
+    found = [
+        predictions.read(run.predictions("official_test")) for run in outcome.runs if run.has("official_test")
+    ]
+    if not found or outcome.row.ensemble:
+        return Cell(numbers.MISSING)
+    value = float(np.mean([(table.predicted == table.labels).mean() for table in found]))
+    return Cell(numbers.percent(value), value)
+
+
+def _megabytes(value: float | None) -> str:
+    return numbers.MISSING if value is None else f"{value:.1f} MB"
+
+
+def _table_notes(found: StudyTable) -> Iterator[str]:
+    yield from found.study.notes
+    for outcome in found.outcomes:
+        for note in outcome.row.notes:
+            yield f"{outcome.title}: {note}"
+    flawed = [outcome.title for outcome in found.outcomes if outcome.row.flaw]
+    if flawed:
+        yield f"These rows repeat a mistake of the report and are there for comparison only: {'; '.join(flawed)}."
+
+
+def class_tables(found: StudyTable) -> Iterator[Table]:
+    """For each row whose report gives figures of the classes: theirs beside ours."""
+    for outcome in found.outcomes:
+        theirs = outcome.row.published.classes
+        if not theirs:
+            continue
+        each = [metrics.compute(t.labels, t.probabilities, t.classes) for t in outcome.tables]
+        rows = []
+        for name, scores in theirs.items():
+            cells = [Cell(name), Cell(numbers.count(scores.support), scores.support)]
+            for metric in ("precision", "recall", "f1"):
+                values = [values[f"{metric}/{name}"] for values in each if f"{metric}/{name}" in values]
+                given = getattr(scores, metric)
+                mean = float(np.mean(values)) if values else None
+                cells += [Cell(numbers.decimal(given), given), Cell(numbers.decimal(mean), mean)]
+            rows.append(tuple(cells))
+        heads = [f"{metric}, {who}" for metric in ("precision", "recall", "F1") for who in ("theirs", "ours")]
+        columns = (Column("class", number=False), Column("images, theirs"), *map(Column, heads))
+        yield Table(f"Classes: {outcome.title}", columns, tuple(rows))
+
+
+def findings(found: StudyTable) -> list[tuple[str, list[str]]]:
+    """What reproduced, what didn't, what isn't known, as titles with their lines."""
+    by_verdict: dict[str, list[str]] = {name: [] for name in ("reproduced", "above", "below", "undecided")}
+    other: list[str] = []
+    missing: list[str] = []
+    for outcome in found.outcomes:
+        if outcome.difference is not None:
+            assert outcome.ours is not None
+            ends = numbers.points_interval(outcome.difference.low, outcome.difference.high)
+            by_verdict[outcome.difference.verdict].append(
+                f"{outcome.title}: {numbers.percent(outcome.ours.value)}, published "
+                f"{numbers.percent(outcome.row.published.accuracy)}, difference {ends} points"
+            )
+        elif outcome.ours is not None:
+            other.append(f"{outcome.title}: {numbers.percent(outcome.ours.value)}; {outcome.verdict}")
+        elif not outcome.row.not_run:
+            missing.append(outcome.title if not outcome.why else f"{outcome.title}: {outcome.why}")
+    titles = {
+        "reproduced": "Reproduced",
+        "above": "Above the report",
+        "below": "Below the report",
+        "undecided": "Undecided: the interval is too wide",
+    }
+    said = [(titles[verdict], lines) for verdict, lines in by_verdict.items()]
+    return [*said, ("Measured, not compared", other), (NOT_YET.capitalize(), missing)]
+
+
+def markdown(found: StudyTable) -> str:
+    """The tables, the findings and what the report can't support, for a README."""
+    parts = [tables.markdown(main_table(found))]
+    for title, lines in findings(found):
+        if lines:
+            parts += [f"**{title}**\n", *(f"* {line}" for line in lines), ""]
+    parts += ["**What the report's own numbers can't support**\n"]
+    parts += [*(f"* {line}" for line in found.study.cannot_support), ""]
+    parts += [tables.markdown(table) for table in class_tables(found)]
+    return "\n".join(parts).replace(numbers.SPACE, " ").rstrip() + "\n"
+
+
+def latex(found: StudyTable) -> str:
+    return "\n".join(tables.latex(table) for table in [main_table(found), *class_tables(found)])
+
+
+def page(found: StudyTable) -> Page:
+    """The study as one HTML page, with the figures of each measured row."""
+    told: list[Block] = []
+    for title, lines in findings(found):
+        told += [Prose(f"{title}: {'; '.join(lines)}.")] if lines else []
+    limits = tuple(Note(line) for line in found.study.cannot_support)
+    made = [
+        Section("table", "Rows", found.study.about, (Sheet(main_table(found)), *told)),
+        Section("limits", "What the report's own numbers can't support", "", limits),
+    ]
+    classes = tuple(Sheet(table) for table in class_tables(found))
+    if classes:
+        made.append(Section("classes", "Classes, theirs and ours", "", classes))
+    details = tuple(
+        Folded(outcome.title, tuple(_details(outcome))) for outcome in found.outcomes if _shown(outcome)
+    )
+    if details:
+        lead = "Confusion, classes, ROC, learning curves and data of each measured row; of several runs the first."
+        made.append(Section("rows", "Row by row", lead, details))
+    measured = sum(outcome.ours is not None for outcome in found.outcomes)
+    finding = f"{measured} of {len(found.outcomes)} rows are measured."
+    return Page(found.study.title, "Study", (found.study.report,), finding, tuple(made))
+
+
+def _shown(outcome: Outcome) -> bool:
+    return bool(outcome.tables) or outcome.row.published.confusion is not None
+
+
+def _details(outcome: Outcome) -> Iterator[Block]:
+    theirs = outcome.row.published.confusion
+    if theirs is not None:
+        rows = tuple(
+            (Cell(name), *(Cell(numbers.count(value), float(value)) for value in counts))
+            for name, counts in zip(theirs.rows, theirs.counts, strict=True)
+        )
+        columns = (Column("true class", number=False), *map(Column, theirs.columns))
+        yield Sheet(Table(f"Confusion as published: {outcome.title}", columns, rows, sortable=False))
+    if not outcome.tables:
+        return
+    shown = Evidence(outcome.tables[0], RESAMPLES_MANY)
+    name = f"confusion-{outcome.row.name}"
+    caption = f"Ours, {len(shown.table):,} images."
+    yield Beside(
+        (Matrix(name, caption, shown.table.classes, shown.confusion), Sheet(judged.worst_confusions(shown)))
+    )
+    yield from judged.classes(shown).blocks
+    yield from judged.roc(shown).blocks
+    if not outcome.row.ensemble:
+        subject = Subject(outcome.runs[0], RESAMPLES_MANY)
+        if subject.run.file("metrics.csv").is_file():
+            yield from sections.learning(subject).blocks
+        yield from data_card.data(subject, scored=False).blocks
+
+
+def write(found: StudyTable, folder: Path) -> str:
+    """Write table.md, table.tex and table.html into `folder`; returns the table as text.
+
+    Raises:
+        RunError: the folder can't be written.
+    """
+    try:
+        atomic.write_text(folder / "table.md", markdown(found))
+        atomic.write_text(folder / "table.tex", latex(found))
+        atomic.write_text(folder / "table.html", render(page(found)))
+    except OSError as error:
+        raise RunError(f"expected to write the tables into {folder}: {error.strerror}.") from error
+    return tables.text(main_table(found))
+
+
+def rewrite(readme: Path, begin: str, end: str, block: str) -> None:
+    """Replace what stands between two marks of a file.
+
+    Raises:
+        RunError: the marks aren't there once each.
+    """
+    text = readme.read_text()
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise RunError(f"expected {begin} and {end} once each, in this order, in {readme}.")
+    before, rest = text.split(begin)
+    atomic.write_text(readme, f"{before}{begin}\n{block}\n{end}{rest.split(end)[1]}")

@@ -1,0 +1,247 @@
+"""`emotion study run`: what is missing of a study, through the queue, stage by stage, kept as it finishes."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from emotion.data import mimic
+from emotion.errors import ConfigError, EmotionError, RunError
+from emotion.launch import compose
+from emotion.reporting import numbers
+from emotion.schema import RunConfig
+from emotion.studies.study import Profile, Row, Study
+from emotion.studies.tasks import Results, Task, tasks_of
+from emotion.training.jobs import Job, Wanted, prepared
+from emotion.training.queue import Queue, slots, state_of
+
+
+@dataclass(frozen=True)
+class Place:
+    """What belongs to this machine.
+
+    Attributes:
+        roots: the folder of each data set's download.
+        weights: a file of weights for each network, in place of the published ones.
+        machine: overrides of the group `machine`.
+        work: where drawn data and probes lie.
+    """
+
+    roots: Mapping[str, Path] = field(default_factory=dict)
+    weights: Mapping[str, Path] = field(default_factory=dict)
+    machine: Sequence[str] = ()
+    work: Path = Path("studies")
+
+
+class StudyRun:
+    """Runs a study's missing rows.
+
+    Attributes:
+        unmeasured: why a row is not measured, by its name.
+    """
+
+    def __init__(self, study: Study, profile: Profile, results: Results, place: Place) -> None:
+        self.study, self.profile, self.results, self.place = study, profile, results, place
+        self.unmeasured: dict[str, str] = {}
+        self._jobs: dict[str, Job] = {}
+        self._configs: dict[str, RunConfig] = {}
+
+    def run(self, rows: tuple[str, ...] | None = None) -> bool:
+        """Do what is missing of `rows` (None: all) and say whether every one of them is measured.
+
+        Raises:
+            ConfigError: a row's configuration has a problem; nothing was started.
+        """
+        stages = self.study.ordered(rows)
+        wanted = {row.name for row in self.study.rows} if rows is None else set(rows)
+        missing = self._missing(stages, wanted)
+        if self.study.profiles[self.profile].drawn:
+            self._draw({row.data for stage in stages for row in stage if row.data})
+        else:
+            self._without_data(missing)
+        self._compose(missing)
+        self._without_weights(missing)
+        self._announce(stages, missing)
+        for stage in stages:
+            todo = [
+                task for row in stage for task in missing.get(row.name, []) if row.name not in self.unmeasured
+            ]
+            self._train([task for task in todo if task.row.trained])
+            for task in todo:
+                if task.row.probe is not None and task.row.name not in self.unmeasured:
+                    self._probe(task)
+        for name, why in self.unmeasured.items():
+            print(f"{name}: not measured: {why}", flush=True)
+        return not wanted & self.unmeasured.keys()
+
+    def _missing(self, stages: Sequence[Sequence[Row]], wanted: set[str]) -> dict[str, list[Task]]:
+        """The tasks of each row that have to be run: what is wanted and not kept, and what those start from."""
+        tables = set(wanted)
+        for row in reversed([row for stage in stages for row in stage]):
+            if row.name in tables:
+                tables |= {*row.ensemble, *([row.runs_of] if row.runs_of else [])}
+        missing: dict[str, list[Task]] = {}
+        again: set[str] = set()
+        for row in reversed([row for stage in stages for row in stage]):
+            for task in tasks_of(self.study, row, self.profile):
+                kept = self.results.find(task) is not None
+                if task.name in again and kept:
+                    print(
+                        f"{task.name} is known by its tables alone. Its weights are needed, so it is trained again "
+                        "unless its run folder is here.",
+                        flush=True,
+                    )
+                if task.name in again or (row.name in tables and not kept):
+                    if self.results.stale(task):
+                        print(f"{task.name} has changed in the study's file, so it is run again.", flush=True)
+                    missing.setdefault(row.name, []).append(task)
+                    if task.source is not None:
+                        again.add(task.source.name)
+        return missing
+
+    def _without_data(self, missing: Mapping[str, list[Task]]) -> None:
+        for name in missing:
+            data = self.study.row(name).data
+            if data is not None and data not in self.place.roots:
+                self.unmeasured[name] = (
+                    f"no {data} at hand: --data-root {data}=DIR says where the download lies"
+                )
+
+    def _draw(self, names: set[str]) -> None:
+        count = self.study.profiles[self.profile].drawn
+        assert count is not None
+        roots = dict(self.place.roots)
+        for name in sorted(names):
+            folder = self.place.work / "drawn" / f"{name}-{count}"
+            if not folder.is_dir():
+                mimic.draw(name, folder, count)
+            roots[name] = folder
+        self.place = Place(roots, {}, self.place.machine, self.place.work)
+
+    def _compose(self, missing: Mapping[str, list[Task]]) -> None:
+        """Check every configuration before anything is started, whatever data and weights are at hand."""
+        problems = []
+        for tasks in missing.values():
+            for task in tasks:
+                if not task.row.trained:
+                    continue
+                try:
+                    self._configs[task.name] = compose([*task.overrides, *self._machine(task)])
+                except ConfigError as error:
+                    problems.append(f"{task.name}: {error}")
+        if problems:
+            raise ConfigError("Nothing was started.\n" + "\n".join(problems))
+
+    def _machine(self, task: Task) -> list[str]:
+        root = self.place.roots.get(task.row.data or "")
+        return [*self.place.machine, *([f"data.root={root.absolute()}"] if root else [])]
+
+    def _without_weights(self, missing: Mapping[str, list[Task]]) -> None:
+        """Replace published weights by local files, and take out the rows whose weights can't be had."""
+        asked: dict[str, str] = {}
+        for name, tasks in missing.items():
+            for task in tasks:
+                config = self._configs.get(task.name)
+                if config is None or not config.model.pretrained or name in self.unmeasured:
+                    continue
+                network = config.model.name
+                file = self.place.weights.get(network)
+                if file is not None:
+                    model = config.model.model_copy(update={"pretrained": False, "weights": file.absolute()})
+                    self._configs[task.name] = config.model_copy(update={"model": model})
+                    continue
+                if network not in asked:
+                    asked[network] = _unavailable(network)
+                if asked[network]:
+                    self.unmeasured[name] = (
+                        f"weights unavailable: --weights {network}=FILE names a file of them. {asked[network]}"
+                    )
+
+    def _announce(self, stages: Sequence[Sequence[Row]], missing: Mapping[str, list[Task]]) -> None:
+        """How many runs there are to do, and the time that they are expected to take."""
+        for row in (row for stage in stages for row in stage):
+            lost = [name for name in row.needs if name in self.unmeasured]
+            if lost and (row.name in missing or row.ensemble or row.runs_of):
+                self.unmeasured.setdefault(row.name, f"it needs {lost[0]}, which is not measured")
+        todo = [task for name, tasks in missing.items() if name not in self.unmeasured for task in tasks]
+        if not todo:
+            print("Nothing to run.", flush=True)
+            return
+        said = f"{self.study.name}, profile {self.profile}: {len(todo)} runs"
+        if self.profile != "smoke":
+            minutes = [getattr(task.row.minutes, self.profile) for task in todo if task.row.minutes]
+            said += f", about {numbers.duration(60 * sum(minutes))} on two cores (estimated)"
+        print(said, flush=True)
+
+    def _train(self, tasks: Sequence[Task]) -> None:
+        ready = []
+        for task in tasks:
+            config = self._configs[task.name]
+            if task.row.init_from is not None:
+                assert task.source is not None
+                source = self._jobs.get(task.source.name)
+                if source is None:
+                    self.unmeasured[task.row.name] = (
+                        f"it starts from {task.source.name}, which did not finish"
+                    )
+                    continue
+                model = config.model.model_copy(update={"init_from": source.folder.path})
+                config = config.model_copy(update={"model": model})
+            ready.append((task, Wanted(tuple(task.overrides), config)))
+        jobs = _prepared(ready)
+        if jobs:
+            Queue(list({job.identity: job for _, job in jobs}.values()), slots()).run()
+        for task, job in jobs:
+            if state_of(job) != "finished":
+                self.unmeasured[task.row.name] = (
+                    f"{job.folder.name} did not finish; the same command continues it"
+                )
+                continue
+            self._jobs[task.name] = job
+            self.results.keep(task, job.folder)
+
+    def _probe(self, task: Task) -> None:
+        from emotion.training.probe import write_probe
+
+        assert task.source is not None
+        assert task.row.probe is not None
+        job = self._jobs.get(task.source.name)
+        if job is None:
+            self.unmeasured[task.row.name] = f"it needs {task.source.name}, which did not finish"
+            return
+        target = self.place.work / "probes" / self.profile / task.name
+        try:
+            self.results.keep(task, write_probe(job.folder, task.row.probe.head, target, task.command))
+        except EmotionError as error:
+            self.unmeasured[task.row.name] = str(error)
+
+
+def _prepared(ready: Sequence[tuple[Task, Wanted]]) -> list[tuple[Task, Job]]:
+    """The job of each task; one whose weights are gone although it is finished is trained again.
+
+    Raises:
+        ConfigError: every problem, before anything is started.
+    """
+    found, problems = [], {}
+    for task, wanted in ready:
+        try:
+            (job,) = prepared([wanted])
+        except ConfigError as error:
+            problems[str(error)] = task.name
+            continue
+        if state_of(job) == "finished" and not job.folder.checkpoint("best").is_file():
+            job = Job(job.overrides, job.config.model_copy(update={"force": True}), job.fingerprint)
+        found.append((task, job))
+    if problems:
+        raise ConfigError("\n".join(f"{name}: {said}" for said, name in problems.items()))
+    return found
+
+
+def _unavailable(network: str) -> str:
+    """Why the published weights of a network can't be had; "" where they can."""
+    from emotion.models.network import require_published_weights
+
+    try:
+        require_published_weights(network)
+    except RunError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,164 @@
+"""The runs that a study's rows ask for, and where they are kept. Imports no torch."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from emotion.atomic import write_json
+from emotion.errors import RunError
+from emotion.runs import RunFolder
+from emotion.studies.study import Profile, Row, Study
+from emotion import kept
+
+FORMAT = 1
+ROW_FILE = "row.json"
+
+
+@dataclass(frozen=True)
+class Task:
+    """One run of a row: a seed and, where the row is cross-validated, a fold."""
+
+    study: Study
+    row: Row
+    profile: Profile
+    seed: int
+    fold: int | None
+
+    @property
+    def name(self) -> str:
+        return f"{self.row.name}-s{self.seed}{'' if self.fold is None else f'-f{self.fold}'}"
+
+    @property
+    def overrides(self) -> list[str]:
+        """As typed behind train.py, without what belongs to a machine."""
+        setting = self.study.profiles[self.profile]
+        own = self.row.profiles.get(self.profile, [])
+        found = [
+            f"data={self.row.data}",
+            *self.study.overrides,
+            *(self.row.overrides or []),
+            *setting.overrides,
+            *own,
+        ]
+        found += [f"seed={self.seed}", f"name={self.row.name}"]
+        if self.fold is not None:
+            found += [f"fold={self.fold}", f"folds={_folds(self.study, self.row, self.profile)}"]
+        return found
+
+    @property
+    def source(self) -> "Task | None":
+        """The run whose weights this one needs: of the same seed, and of the same fold where it has folds."""
+        name = self.row.init_from or (self.row.probe.row if self.row.probe else None)
+        if name is None:
+            return None
+        row = self.study.row(name)
+        return Task(self.study, row, self.profile, self.seed, self.fold if row.folds else None)
+
+    @property
+    def recipe(self) -> str:
+        """A digest of all that was asked for: a row that is changed in the study's file is run again."""
+        asked = {
+            "overrides": self.overrides if self.row.trained else [],
+            "probe": self.row.probe.model_dump() if self.row.probe else None,
+            "source": self.source.recipe if self.source else None,
+        }
+        return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def command(self) -> str:
+        return f"emotion study run {self.study.name} --profile {self.profile} --rows {self.row.name}"
+
+
+def tasks_of(study: Study, row: Row, profile: Profile) -> list[Task]:
+    """The runs of a row; none where it is computed from other rows' tables, or not run at all."""
+    if row.probe is not None:
+        return [
+            Task(study, row, profile, task.seed, task.fold)
+            for task in tasks_of(study, study.row(row.probe.row), profile)
+        ]
+    if not row.trained:
+        return []
+    folds: Sequence[int | None] = range(_folds(study, row, profile)) if row.folds else [None]
+    return [Task(study, row, profile, seed, fold) for seed in study.profiles[profile].seeds for fold in folds]
+
+
+def runs_needed(study: Study, row: Row, profile: Profile) -> int:
+    """How many runs a row's numbers are computed from, other rows' included."""
+    others = [*row.ensemble, *([row.runs_of] if row.runs_of else [])]
+    return len(tasks_of(study, row, profile)) + sum(
+        runs_needed(study, study.row(name), profile) for name in others
+    )
+
+
+def _folds(study: Study, row: Row, profile: Profile) -> int:
+    assert row.folds is not None
+    return study.profiles[profile].folds or row.folds
+
+
+@dataclass(frozen=True)
+class Results:
+    """Kept runs, in git and, where they are too large for it, beside.
+
+    Attributes:
+        committed: experiments/<study>/results.
+        beside: a folder that isn't committed.
+    """
+
+    committed: Path
+    beside: Path
+
+    def find(self, task: Task) -> RunFolder | None:
+        """The kept run of a task, if there is one of the very same recipe."""
+        for folder in (self.committed, self.beside):
+            path = folder / task.profile / task.name
+            if self._recipe(path) == task.recipe:
+                return RunFolder(path)
+        return None
+
+    def stale(self, task: Task) -> bool:
+        """Whether a run is kept that was made by another recipe."""
+        paths = [folder / task.profile / task.name for folder in (self.committed, self.beside)]
+        return self.find(task) is None and any((path / ROW_FILE).is_file() for path in paths)
+
+    def keep(self, task: Task, run: RunFolder) -> Path:
+        """Copy a finished run's tables.
+
+        Raises:
+            RunError: it isn't finished.
+        """
+        try:
+            committed = self.committed / task.profile / task.name
+            path = kept.keep(run, committed, task.command, kept.LIMIT_BYTES)
+        except kept.TooLargeError:
+            path = kept.keep(run, self.beside / task.profile / task.name, task.command, limit_bytes=None)
+        write_json(path / ROW_FILE, {"format": FORMAT, "row": task.row.name, "recipe": task.recipe})
+        return path
+
+    def of(self, study: Study, row: Row, profile: Profile) -> list[RunFolder]:
+        """The kept runs of a row in the order of seeds and folds, if all that the profile asks for are there."""
+        found = list(self._of(study, row, profile))
+        return found if len(found) == runs_needed(study, row, profile) else []
+
+    def _of(self, study: Study, row: Row, profile: Profile) -> Iterator[RunFolder]:
+        if row.runs_of is not None:
+            yield from self._of(study, study.row(row.runs_of), profile)
+        for name in row.ensemble:
+            yield from self._of(study, study.row(name), profile)
+        for task in tasks_of(study, row, profile):
+            if (found := self.find(task)) is not None:
+                yield found
+
+    @staticmethod
+    def _recipe(path: Path) -> str | None:
+        file = path / ROW_FILE
+        if not file.is_file():
+            return None
+        try:
+            found = json.loads(file.read_text())
+        except (OSError, json.JSONDecodeError) as error:
+            raise RunError(
+                f"{file} can't be read ({error}): delete its folder, and the row is run again."
+            ) from error
+        return found.get("recipe") if found.get("format") == FORMAT else None

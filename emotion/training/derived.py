@@ -1,0 +1,122 @@
+"""Run folders that no training made: averages of runs, and classifiers on a run's features. Imports no torch."""
+
+import copy
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from emotion import atomic
+from emotion.errors import DataError, RunError
+from emotion.evaluation import ensemble, predictions
+from emotion.evaluation.metrics import compute, to_json
+from emotion.evaluation.predictions import Predictions
+from emotion.runs import FORMAT, SCORED, Part, RunFolder
+from emotion.training.environment import code_version, version
+from emotion.training.folder import now
+
+_SUMMED = ("parameters", "trainable", "macs", "train_s", "file_mib")
+
+
+def write_ensemble(runs: Sequence[RunFolder], target: Path, command: str) -> RunFolder:
+    """Write the average of finished runs as a run folder that reports and comparisons take.
+
+    Raises:
+        DataError: fewer than two runs, or no part of which all have predictions of the same images.
+        RunError: a run isn't finished, or `target` is there already.
+    """
+    for run in runs:
+        if not run.finished:
+            raise RunError(f"expected finished runs, found {run.path} {run.status['state']}.")
+    found: dict[Part, Predictions] = {}
+    problem = "no part of which all runs have predictions"
+    for part in SCORED:
+        if not runs or not all(run.has(part) for run in runs):
+            continue
+        try:
+            found[part] = ensemble.average(
+                [predictions.read(run.predictions(part)) for run in runs], target.name
+            )
+        except DataError as error:
+            problem = str(error)
+    if not found:
+        raise DataError(f"expected runs that can be averaged, found {len(runs)}: {problem}")
+    costs = [run.metrics.get("cost", {}) for run in runs]
+    cost = {key: sum(c[key] for c in costs) for key in _SUMMED if all(key in c for c in costs)}
+    names = ", ".join(run.name for run in runs)
+    return write_derived(
+        runs,
+        target,
+        found,
+        kind="ensemble",
+        title=f"average of {len(runs)}",
+        note=f"Not trained: the mean of the probabilities of {names}.",
+        cost=cost,
+        command=command,
+    )
+
+
+def write_derived(
+    runs: Sequence[RunFolder],
+    target: Path,
+    tables: Mapping[Part, Predictions],
+    *,
+    kind: str,
+    title: str,
+    note: str,
+    cost: Mapping[str, Any],
+    command: str,
+) -> RunFolder:
+    """Write prediction tables that follow from `runs` as a finished run.
+
+    Args:
+        target: the new folder.
+        kind: what was done, part of the identity.
+        title: its name in tables.
+        note: shown with its scores.
+        cost: as in metrics.json.
+        command: what makes it again.
+
+    Raises:
+        RunError: `target` is there already and isn't such a folder.
+    """
+    if target.exists() and not (target / "derived.json").is_file() and any(target.iterdir()):
+        raise RunError(f"expected a new folder, found {target} with other files in it. Choose another.")
+    first = runs[0]
+    members = [run.status["identity"] for run in runs]
+    identity = hashlib.sha256("\n".join([kind, *sorted(members)]).encode()).hexdigest()
+    metrics: dict[str, Any] = {"format": FORMAT}
+    if any(run.metrics.get("protocol") == "leaky" for run in runs):
+        metrics["protocol"] = "leaky"
+    for part, table in tables.items():
+        predictions.write(target / "predictions" / f"{part}.parquet", table.with_meta(run=target.name))
+        metrics[part] = to_json(compute(table.labels, table.probabilities, table.classes))
+    config = {**copy.deepcopy(first.config), "name": title}
+    splits = copy.deepcopy(first.splits)
+    splits["data"]["notes"] = [note, *splits["data"]["notes"]]
+    commit, dirty = code_version()
+    moment = now()
+    status = {
+        "format": FORMAT,
+        "state": "finished",
+        "identity": identity,
+        "hash8": identity[:8],
+        "attempt": 1,
+        "version": version(),
+        "commit": commit,
+        "dirty": dirty,
+        "started": moment,
+        "finished": moment,
+        "epoch": 0,
+        "epochs": 0,
+    }
+    atomic.write_json(target / "metrics.json", {**metrics, "cost": dict(cost)})
+    atomic.write_json(target / "environment.json", {**first.environment, "command": command})
+    atomic.write_json(target / "splits.json", splits)
+    atomic.write_text(target / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+    derived = {"format": FORMAT, "kind": kind, "runs": [run.name for run in runs]}
+    atomic.write_json(target / "derived.json", derived)
+    atomic.write_json(target / "status.json", status)
+    return RunFolder(target)
