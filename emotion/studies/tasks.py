@@ -6,11 +6,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from emotion import kept
 from emotion.atomic import write_json
 from emotion.errors import RunError
 from emotion.runs import RunFolder
 from emotion.studies.study import Profile, Row, Study
-from emotion import kept
 
 FORMAT = 1
 ROW_FILE = "row.json"

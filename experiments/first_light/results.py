@@ -17,6 +17,7 @@ from typing import Any
 
 import polars as pl
 
+from emotion import kept
 from emotion.errors import ConfigError, EmotionError, RunError
 from emotion.evaluation import metrics, predictions
 from emotion.evaluation.intervals import estimate
@@ -27,7 +28,6 @@ from emotion.reporting.evidence import flattened
 from emotion.reporting.study import rewrite as rewrite_between
 from emotion.runs import RunFolder
 from emotion.schema import GROUPS, RunConfig, path_keys
-from emotion import kept
 from emotion.training.identity import essence
 
 HERE = Path(__file__).resolve().parent
