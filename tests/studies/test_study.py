@@ -1,0 +1,157 @@
+"""The studies' files, and what is refused in one."""
+
+from typing import Any
+
+import pytest
+import yaml
+
+from emotion.errors import ConfigError
+from emotion.launch import compose
+from emotion.studies.study import PROFILES, SHORT_LIMIT_MIN, Row, Study, load, parse, study_names
+from emotion.studies.tasks import tasks_of
+
+FIVE = ("affectnet_hybrid", "expw_transfer", "fer2013_undersampling", "fer2013_vgg", "lfw_ms_balance")
+STUDIES = [load(name) for name in FIVE]
+TRAINED = [(study, row) for study in STUDIES for row in study.rows if row.trained]
+
+
+def test_there_are_five() -> None:
+    assert tuple(study_names()) == FIVE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("profile", PROFILES)
+@pytest.mark.parametrize(("study", "row"), TRAINED, ids=lambda part: part.name)
+def test_every_row_composes(study: Study, row: Row, profile: Any) -> None:
+    config = compose(tasks_of(study, row, profile)[-1].overrides)
+    assert config.data.name == row.data
+    if profile == "smoke":
+        assert not config.model.pretrained
+        assert config.model.weights is None
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_one_row_of_each_composes(study: Study) -> None:
+    row = next(row for row in study.rows if row.trained)
+    assert compose(tasks_of(study, row, "short")[0].overrides).name == row.name
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_a_short_run_is_short(study: Study) -> None:
+    assert all(row.minutes and row.minutes.short <= SHORT_LIMIT_MIN for row in study.rows if row.trained)
+
+
+@pytest.mark.parametrize(
+    ("study", "row", "accuracy", "n"),
+    [
+        ("fer2013_vgg", "scratch", 0.569, 3589),
+        ("fer2013_vgg", "sobel_as_published", 0.2449, 3589),
+        ("fer2013_undersampling", "vgg16_tuned", 0.5033, 306),
+        ("lfw_ms_balance", "balanced_leaky", 0.78, 7950),
+        ("expw_transfer", "mobilenetv2_test", 0.712, 16954),
+        ("affectnet_hybrid", "hybrid_128_da", 0.634, 19542),
+    ],
+)
+def test_published_numbers(study: str, row: str, accuracy: float, n: int) -> None:
+    found = load(study).row(row).published
+    assert (found.accuracy, found.n) == (accuracy, n)
+
+
+@pytest.mark.parametrize("name", ["mobilenetv2_test", "efficientnet_b0_test"])
+def test_published_confusions_sum_to_their_n_and_accuracy(name: str) -> None:
+    """Two ways to the same number: the counts of the figure and the percentage of the text."""
+    found = load("expw_transfer").row(name).published
+    assert found.confusion is not None
+    counts = dict(zip(found.confusion.rows, found.confusion.counts, strict=True))
+    assert sum(map(sum, counts.values())) == found.n
+    right = sum(counts[label][place] for place, label in enumerate(found.confusion.columns))
+    assert found.n is not None
+    assert right / found.n == pytest.approx(found.accuracy, abs=0.0021)
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
+def test_published_recalls_and_supports_give_the_accuracy(study: Study) -> None:
+    for row in study.rows:
+        scores = row.published.classes.values()
+        if scores and all(s.recall is not None and s.support is not None for s in scores):
+            right = sum((s.recall or 0) * (s.support or 0) for s in scores)
+            assert right / sum(s.support or 0 for s in scores) == pytest.approx(
+                row.published.accuracy, abs=0.006
+            )
+
+
+SMALL: dict[str, Any] = {
+    "name": "small",
+    "title": "t",
+    "report": "r",
+    "about": "a",
+    "cannot_support": ["much"],
+    "profiles": {name: {"about": "a", "seeds": [0, 1]} for name in PROFILES},
+    "rows": [
+        {"name": "one", "title": "one", "data": "drawn", "overrides": [], "minutes": {"full": 1, "short": 1}},
+        {
+            "name": "two",
+            "title": "two",
+            "data": "drawn",
+            "overrides": ["model=minivgg"],
+            "init_from": "one",
+            "folds": 2,
+            "minutes": {"full": 1, "short": 1},
+        },
+        {"name": "both", "title": "both", "ensemble": ["one", "two"]},
+    ],
+}
+
+
+def small(**changes: Any) -> Study:
+    return parse(yaml.safe_dump({**SMALL, **changes}), "here")
+
+
+def changed(row: int, **changes: Any) -> list[dict[str, Any]]:
+    return [{**found, **changes} if place == row else found for place, found in enumerate(SMALL["rows"])]
+
+
+def test_stages_and_tasks() -> None:
+    study = small()
+    assert [[row.name for row in stage] for stage in study.ordered()] == [["one"], ["two"], ["both"]]
+    assert [[row.name for row in stage] for stage in study.ordered(("two",))] == [["one"], ["two"]]
+    two = tasks_of(study, study.row("two"), "full")
+    assert [task.name for task in two] == ["two-s0-f0", "two-s0-f1", "two-s1-f0", "two-s1-f1"]
+    assert two[2].source is not None
+    assert two[2].source.name == "one-s1"
+    assert two[0].overrides[-2:] == ["fold=0", "folds=2"]
+
+
+def test_a_recipe_changes_with_what_was_asked_for() -> None:
+    def recipe(study: Study) -> str:
+        return tasks_of(study, study.row("two"), "full")[0].recipe
+
+    base = recipe(small())
+    assert recipe(small(title="another", rows=changed(1, title="another"))) == base
+    assert recipe(small(overrides=["trainer.max_epochs=3"])) != base
+    assert recipe(small(rows=changed(0, overrides=["optimizer.lr=0.1"]))) != base  # what it starts from
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"name": "list"}, "no study may be called list, run, table"),
+        ({"rows": changed(0, init_from="two")}, "in a circle"),
+        ({"rows": changed(1, init_from="three")}, "expected a row of this study, found 'three'"),
+        ({"rows": changed(1, name="one")}, "each row once"),
+        ({"rows": changed(2, overrides=[])}, "expected one of overrides"),
+        ({"rows": changed(0, published={"accuracy": 0.5})}, "expected n beside accuracy"),
+        ({"rows": changed(0, minutes={"full": 1, "short": 21})}, "less than or equal to 20"),
+        ({"rows": changed(0, overrides=["data.protocol=leaky"])}, "expected flaw: leaky"),
+        ({"rows": changed(0, overrides=["data.protocol=leaky"], flaw="leaky")}, "flaw and honest together"),
+        ({"rows": changed(0, colour="red")}, "Extra inputs"),
+    ],
+)
+def test_what_is_refused(changes: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        small(**changes)
+
+
+def test_an_unknown_study_names_the_known_ones() -> None:
+    with pytest.raises(ConfigError, match=r"expected a study \(affectnet_hybrid, .*\), found 'fer'"):
+        load("fer")
