@@ -1,0 +1,118 @@
+"""Every row of every study, on faces that are drawn in its data set's layout; and what a second start does."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from emotion.cli import app
+from emotion.errors import ConfigError
+from emotion.evaluation import predictions
+from emotion.runs import RunFolder
+from emotion.studies.study import load, study_names
+from tests.reporting import fakes
+
+
+def start(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    code = "import sys; from emotion.cli import main; sys.argv[0] = 'emotion'; main()"
+    env = {**os.environ, "OMP_NUM_THREADS": "1", "EMOTION_CACHE": str(place / "cache")}
+    line = [sys.executable, "-W", "ignore", "-c", code, "study", *arguments]
+    return subprocess.run(line, cwd=place, env=env, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", study_names())
+def test_every_row_runs(name: str, tmp_path: Path) -> None:
+    done = start(tmp_path, name, "--profile", "smoke")
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr
+    assert "not measured" not in done.stdout.replace("not measured yet", "")
+    for suffix in (".md", ".tex", ".html"):
+        assert (tmp_path / "studies" / name / f"table{suffix}").stat().st_size > 1000
+
+
+@pytest.mark.slow
+def test_a_second_start_runs_nothing_and_lost_weights_are_made_again(tmp_path: Path) -> None:
+    rows = ("fer2013_undersampling", "--profile", "smoke", "--rows")
+    first = start(tmp_path, *rows, "lite0_frozen")
+    assert first.returncode == 0, first.stdout + first.stderr
+    assert "Nothing to run." in start(tmp_path, *rows, "lite0_frozen").stdout
+    for run in (tmp_path / "runs").glob("*-fx-*"):
+        (run / "checkpoints" / "best.ckpt").unlink()
+    third = start(tmp_path, *rows, "lite0_tuned")
+    assert third.returncode == 0, third.stdout + third.stderr
+    assert "lite0_frozen-s0 is known by its tables alone. Its weights are needed" in third.stdout
+    assert third.stdout.index("known by its tables alone") < third.stdout.index("[1/1]")
+
+
+def test_rows_without_data_or_weights_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Other rows run: here the rows of FER2013 need weights that can't be had, those of ExpW have no data."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("emotion.studies.run._unavailable", lambda network: "the hub can't be reached.")
+    done = CliRunner().invoke(
+        app,
+        ["study", "expw_transfer", "--data-root", f"fer2013={tmp_path}", "--results", str(tmp_path / "kept")],
+    )
+    assert done.exit_code == 1, done.output
+    assert "mobilenetv2_basic: not measured: no expw_cleaned at hand: --data-root expw_cleaned=DIR" in done.output
+    assert (
+        "fer2013_basic: not measured: weights unavailable: --weights tf_efficientnet_lite0=FILE" in done.output
+    )
+    assert "mobilenetv2_test: not measured: it needs mobilenetv2_optimized" in done.output
+    assert "Nothing to run." in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["fer2013_vgg", "model.name=resnet18"], "expected overrides of machine"),
+        (["fer2013_vgg", "--profile", "shot"], "expected a profile"),
+        (["fer2013_vgg", "--rows", "scrath"], "found 'scrath'"),
+        (["expw_transfer", "--data-root", "somewhere"], "expected NAME=PATH"),
+        (["table", "fer"], "expected a study"),
+    ],
+)
+def test_wrong_input_is_said(arguments: list[str], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        CliRunner().invoke(app, ["study", *arguments], catch_exceptions=False)
+
+
+def test_listing_imports_no_torch() -> None:
+    code = (
+        "import sys; from emotion.cli import app; app(['study', 'list'], standalone_mode=False); "
+        "print([name for name in ('torch', 'matplotlib', 'sklearn') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert [line.split()[0] for line in done.stdout.splitlines()[:-1]] == study_names()
+
+
+def test_an_average_of_runs_is_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    runs = [fakes.make_run(tmp_path / "runs", count=200, seed=seed) for seed in (1, 2)]
+    # the same images: fakes draw their labels by the part alone
+    folders = [str(run.path) for run in runs]
+    done = CliRunner().invoke(app, ["ensemble", *folders, "-o", "both"], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    both = RunFolder.open("both")
+    one, two, mean = (predictions.read(run.predictions("test")).probabilities for run in (*runs, both))
+    assert abs((one + two) / 2 - mean).max() < 1e-6
+    assert both.metrics["cost"]["parameters"] == sum(run.metrics["cost"]["parameters"] for run in runs)
+    compared = CliRunner().invoke(app, ["compare", *folders, "both"], catch_exceptions=False)
+    assert "average of 2" in compared.output
+    reported = CliRunner().invoke(app, ["report", "both"], catch_exceptions=False)
+    assert reported.exit_code == 0
+
+
+def test_readmes_are_what_the_kept_runs_make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from emotion.commands.study import readme_block
+    from emotion.reporting.study import BEGIN, END
+    from emotion.studies.study import experiments_dir
+
+    monkeypatch.chdir(tmp_path)  # away from results that are not committed
+    for name in study_names():
+        text = (experiments_dir() / name / "README.md").read_text()
+        assert text.split(BEGIN)[1].split(END)[0].strip("\n") == readme_block(name).strip("\n"), name
+        assert all(line in text for line in load(name).cannot_support)
