@@ -389,7 +389,8 @@ def _lfw_ms(folder: Path, drawn: Drawn, count: int, seed: int) -> None:
     """LFW-MS: mixed case, a picture listed twice and one that is not listed."""
     rows = ["user.id,image,emotion"]
     for number, expression, face in _faces(count, seed, EXPRESSIONS):
-        name = f"Ann_Lee{'-Ö' if number == 1 else ''}_{number:04d}.jpg"
+        person = f"Ann_Lee{number // 16}{'-Ö' if number == 1 else ''}"  # two rounds of the expressions each
+        name = f"{person}_{number:04d}.jpg"
         _save(folder / "images" / name, face)
         rows.append(f"628,{name},{expression.upper() if number % 9 == 0 else expression}")
         drawn.labels[name] = expression
