@@ -34,7 +34,6 @@ class SaliencyMethod(StrEnum):
     occlusion = "occlusion"
 
 
-
 class _Studies(TyperGroup):
     """`emotion study NAME` is `emotion study run NAME`."""
 
@@ -278,6 +277,7 @@ def wandb_dashboard(
     from emotion.schema import WandbLogger
 
     dashboard(WandbLogger(project=project, entity=entity), dry_run, out)
+
 
 Results = Annotated[
     Path | None,

@@ -56,9 +56,13 @@ def test_rows_without_data_or_weights_are_said(tmp_path: Path, monkeypatch: pyte
         ["study", "expw_transfer", "--data-root", f"fer2013={tmp_path}", "--results", str(tmp_path / "kept")],
     )
     assert done.exit_code == 1, done.output
-    assert "mobilenetv2_basic: not measured: no expw_cleaned at hand: --data-root expw_cleaned=DIR" in done.output
     assert (
-        "fer2013_basic: not measured: weights unavailable: --weights tf_efficientnet_lite0=FILE" in done.output
+        "mobilenetv2_basic: not measured: no expw_cleaned at hand: --data-root expw_cleaned=DIR"
+        in done.output
+    )
+    assert (
+        "fer2013_basic: not measured: weights unavailable: --weights tf_efficientnet_lite0=FILE"
+        in done.output
     )
     assert "mobilenetv2_test: not measured: it needs mobilenetv2_optimized" in done.output
     assert "Nothing to run." in done.output
