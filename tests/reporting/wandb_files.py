@@ -2,6 +2,7 @@
 
 import json
 import struct
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -85,5 +86,10 @@ def read(path: Path) -> Shown:
 
 
 def shown_in(folder: Path) -> list[Shown]:
-    """The offline runs below a run's or a sweep's folder."""
-    return [read(path) for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"))]
+    """The offline runs below a run's or a sweep's folder, once W&B's own process has written their ends."""
+    deadline = time.monotonic() + 60
+    while True:
+        found = [read(path) for path in sorted(folder.glob("wandb/offline-run-*/*.wandb"))]
+        if all(run.exit_code is not None for run in found) or time.monotonic() > deadline:
+            return found
+        time.sleep(0.1)

@@ -101,8 +101,10 @@ def test_an_average_of_runs_is_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     done = CliRunner().invoke(app, ["ensemble", *folders, "-o", "both"], catch_exceptions=False)
     assert done.exit_code == 0, done.output
     both = RunFolder.open("both")
-    one, two, mean = (predictions.read(run.predictions("test")).probabilities for run in (*runs, both))
-    assert abs((one + two) / 2 - mean).max() < 1e-6
+    tables = [predictions.read(run.predictions("test")) for run in (*runs, both)]
+    one, two, mean = (dict(zip(table.ids, table.probabilities, strict=True)) for table in tables)
+    assert one.keys() == mean.keys()
+    assert all(abs((one[name] + two[name]) / 2 - mean[name]).max() < 1e-6 for name in mean)
     assert both.metrics["cost"]["parameters"] == sum(run.metrics["cost"]["parameters"] for run in runs)
     compared = CliRunner().invoke(app, ["compare", *folders, "both"], catch_exceptions=False)
     assert "average of 2" in compared.output

@@ -121,8 +121,12 @@ def _read_sequences(rows: Collector, place: Path, frames: int, neutral: bool) ->
         for sequence in subfolders(person):
             where = f"{_PICTURES}/{person.name}/{sequence.name}"
             pictures = [name for name in file_names(sequence) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
-            label = _sequence_label(rows, place / _LABELS / person.name / sequence.name, where)
-            if label is None:
+            labelled = _sequence_label(rows, place / _LABELS / person.name / sequence.name, where)
+            if labelled is None:
+                continue
+            label, apex = labelled
+            if apex not in {Path(name).stem for name in pictures}:
+                rows.reject(where, "missing file", f"the frame {apex}, which the label is of, is not there")
                 continue
             if not pictures or (neutral and len(pictures) <= frames):
                 rows.reject(where, "missing file", f"{len(pictures)} pictures in a labelled sequence")
@@ -134,8 +138,8 @@ def _read_sequences(rows: Collector, place: Path, frames: int, neutral: bool) ->
                 rows.add(Sample(name, code, f"{where}/{name}", group=person.name))
 
 
-def _sequence_label(rows: Collector, folder: Path, where: str) -> int | None:
-    """The label of a sequence; where it has none it is left out here."""
+def _sequence_label(rows: Collector, folder: Path, where: str) -> tuple[int, str] | None:
+    """The label of a sequence and the frame it is of; where it has none it is left out here."""
     files = [name for name in file_names(folder) if name.endswith("_emotion.txt")] if folder.is_dir() else []
     if not files:
         rows.leave_out(where, "sequence without a label", "266 of the 593 have none")
@@ -146,4 +150,4 @@ def _sequence_label(rows: Collector, folder: Path, where: str) -> int | None:
         found = " ".join(line for _, line in lines)[:40]
         rows.reject(where, "unknown label", f"{files[0]} holds {found!r}, expected one code of 0 to 7")
         return None
-    return code
+    return code, files[0].removesuffix("_emotion.txt")
