@@ -60,7 +60,7 @@ class Predictor:
             )
         return cls(checkpoint.load_weights(best))
 
-    def predict(self, images: Sequence[str | Path | np.ndarray]) -> list[Prediction]:
+    def predict(self, images: str | Path | Sequence[str | Path | np.ndarray]) -> list[Prediction]:
         """The perceived expression of each image, which shows one face, already cropped.
 
         Args:
@@ -76,8 +76,10 @@ class Predictor:
         ]
 
     @torch.inference_mode()
-    def probabilities(self, images: Sequence[str | Path | np.ndarray]) -> np.ndarray:
+    def probabilities(self, images: str | Path | Sequence[str | Path | np.ndarray]) -> np.ndarray:
         """(N, K) float32, columns in the order of `classes`."""
+        if isinstance(images, str | Path):
+            images = [images]
         found = []
         for start in range(0, len(images), BATCH):
             pixels = torch.from_numpy(

@@ -106,7 +106,7 @@ class RunFolder:
         if not path.is_file():
             raise RunError(f"{path} is not there: the run has not finished its first epoch.")
         try:
-            return pl.read_csv(path)
+            return pl.read_csv(path, glob=False)
         except pl.exceptions.PolarsError as error:
             raise RunError(f"{path} is not whole: {error}.") from error
 

@@ -59,7 +59,7 @@ def of_store(store: Store) -> Duplicates:
     path = store.path.parent / f"duplicates-{REVISION}-{store.fingerprint}.parquet"
     digests = store.frame["digest"]
     if path.is_file():
-        near = pl.read_parquet(path)
+        near = pl.read_parquet(path, glob=False)
         return Duplicates(near, _clusters(digests, near))
     found = find(store.images, digests)
     with atomic.replacing(path) as part:

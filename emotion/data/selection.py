@@ -172,7 +172,7 @@ def excluded_ids(path: Path) -> list[str]:
         DataError: the file can't be read, or has no such column.
     """
     try:
-        table = pl.read_csv(path, infer_schema=False)
+        table = pl.read_csv(path, infer_schema=False, glob=False)
     except (OSError, pl.exceptions.PolarsError) as error:
         raise DataError(f"data.exclude: expected a csv file, but {path} can't be read: {error}.") from error
     if "id" not in table.columns:

@@ -121,10 +121,12 @@ class Store:
     @cached_property
     def targets(self) -> np.ndarray | None:
         """(N, K) float32, one probability a class: the soft labels, None where the data set has none."""
-        if "target" not in pl.read_parquet_schema(self.path / SAMPLES):
+        if "target" not in pl.scan_parquet(self.path / SAMPLES, glob=False).collect_schema():
             return None
         rows: np.ndarray = (
-            pl.read_parquet(self.path / SAMPLES, columns=["target"])["target"].explode().to_numpy()
+            pl.read_parquet(self.path / SAMPLES, columns=["target"], glob=False)["target"]
+            .explode()
+            .to_numpy()
         )
         return rows.reshape(len(self), len(self.classes))
 
@@ -142,7 +144,7 @@ class Store:
         `key` is a 64-bit integer made from the id, for random choices. Read anew at each access: for half a
         million images it takes 20 ms, and would hold more memory than everything else.
         """
-        return pl.read_parquet(self.path / SAMPLES)
+        return pl.read_parquet(self.path / SAMPLES, glob=False)
 
     @cached_property
     def keys(self) -> np.ndarray:
@@ -152,11 +154,13 @@ class Store:
     @property
     def rejected(self) -> pl.DataFrame:
         """Rows that were left out: id, reason, detail."""
-        return pl.read_parquet(self.path / REJECTED)
+        return pl.read_parquet(self.path / REJECTED, glob=False)
 
     def _column(self, name: str) -> np.ndarray:
         try:
-            column: np.ndarray = pl.read_parquet(self.path / SAMPLES, columns=[name])[name].to_numpy()
+            column: np.ndarray = pl.read_parquet(self.path / SAMPLES, columns=[name], glob=False)[
+                name
+            ].to_numpy()
         except (OSError, pl.exceptions.PolarsError) as error:
             raise DataError(
                 f"the store {self.path} has an unreadable {SAMPLES} ({error}). {_REPAIR}"

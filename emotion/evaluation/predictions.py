@@ -262,7 +262,7 @@ def _content(path: Path) -> dict[str, Any]:
 
 def _frame(path: Path) -> pl.DataFrame:
     try:
-        return pl.read_parquet(path)
+        return pl.read_parquet(path, glob=False)
     except (pl.exceptions.PolarsError, OSError) as error:
         raise DataError(f"expected a whole parquet file, found one that can't be read ({error}).") from error
 

@@ -264,7 +264,7 @@ def load_local_weights(backbone: nn.Module, name: str, path: Path) -> None:
     if wrong:
         raise RunError(
             f"expected the weights of {name} in {path}, found tensors {wrong}. "
-            "Is model.name the network that the file belongs to?"
+            "Is model.name the network that the file belongs to? A run's own weights are taken by model.init_from=RUN."
         )
     backbone.load_state_dict(state)
 

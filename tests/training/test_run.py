@@ -126,6 +126,7 @@ def test_prediction_equals_the_run_s_own_tables(finished: RunFolder, cache_dir: 
         Image.fromarray(image).save(tmp_path / f"{number}.png")
         files.append(tmp_path / f"{number}.png")
     np.testing.assert_allclose(model.probabilities(files), table.probabilities[:5], atol=2e-5)
+    np.testing.assert_array_equal(model.probabilities(files[0]), model.probabilities(files[:1]))  # one alone
     first = model.predict(files)[0]
     assert first.label == table.classes[table.predicted[0]]
     assert sum(first.probabilities.values()) == pytest.approx(1, abs=1e-5)
@@ -143,6 +144,15 @@ def test_the_same_again_is_skipped(finished: RunFolder, capsys: pytest.CaptureFi
     assert before == {
         p: p.stat().st_mtime_ns for p in finished.path.rglob("*") if p.is_file() and p.name != "lock"
     }
+
+
+def test_folders_of_any_name(run: Train, tmp_path: Path) -> None:
+    """Brackets, stars and question marks are letters, not patterns."""
+    folder = tmp_path / "a [b] * ? {c}, (d) = é"
+    made = run("trainer.max_epochs=1", f"machine.cache_dir={folder}", f"machine.runs_dir={folder}/runs")
+    assert made.finished
+    assert made.history().height == 1
+    assert predictions.read(made.predictions("test")).ids
 
 
 def test_seeds_differ_and_the_same_seed_does_not(run: Train) -> None:

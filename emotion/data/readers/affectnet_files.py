@@ -74,7 +74,7 @@ def index(place: Path, release: str) -> pl.DataFrame:
     """
     kept = default_cache_dir() / "indices" / f"affectnet-{release}-{_REVISION}-{tree_digest(place)}.parquet"
     try:
-        return pl.read_parquet(kept)
+        return pl.read_parquet(kept, glob=False)
     except (OSError, pl.exceptions.PolarsError):
         pass
     rows = _rows_2021(place) if release == "2021" else _rows_plus(place)

@@ -67,7 +67,9 @@ def read(path: Path) -> SampleTable:
 def _rows(path: Path) -> pl.DataFrame:
     """The file's rows as text: row (from 1), emotion, pixels, usage (null where the file has no such column)."""
     try:
-        frame = pl.read_csv(path, infer_schema=False, encoding="utf8-lossy", truncate_ragged_lines=True)
+        frame = pl.read_csv(
+            path, glob=False, infer_schema=False, encoding="utf8-lossy", truncate_ragged_lines=True
+        )
     except pl.exceptions.NoDataError:
         raise DataError(f"expected a FER2013 csv, found an empty file: {path}. Download it again.") from None
     except (OSError, pl.exceptions.PolarsError) as error:
