@@ -181,6 +181,7 @@ def test_a_job_killed_by_the_system_says_so(tmp_path: Path, cache_dir: Path, lau
     assert sorted(run.status["state"] for run in runs(tmp_path)) == ["failed", "finished"]
 
 
+@pytest.mark.slow
 def test_two_people_typing_the_same_sweep(tmp_path: Path, cache_dir: Path, launched: Launch) -> None:
     first = launched(command(tmp_path, cache_dir, "seed=0,1", "trainer.max_epochs=30"))
     next(line for line in first.stdout or () if line.startswith("[1/2] epoch"))
@@ -246,6 +247,7 @@ def test_tables_can_be_written_anew(undisturbed: tuple[Path, str]) -> None:
     assert "Out-of-fold confusion" in (sweep.path / "table.html").read_text()
 
 
+@pytest.mark.slow
 def test_a_job_that_another_sweep_holds_is_waited_for(
     tmp_path: Path, cache_dir: Path, launched: Launch
 ) -> None:
@@ -328,6 +330,7 @@ def test_a_broken_list_of_jobs_is_said(tmp_path: Path, text: str) -> None:
         SweepFolder.open(tmp_path)
 
 
+@pytest.mark.slow
 def test_jobs_run_the_code_that_was_started_and_no_other_installation(
     tmp_path: Path, cache_dir: Path
 ) -> None:
