@@ -361,7 +361,7 @@ def _page(sweep: SweepFolder, table: Table, pooled: dict[str, Predictions]) -> P
     if failures:
         listed = tuple(Listing(name, said) for name, said in failures)
         sections.append(Section("failures", "Failures", "What the jobs that failed said last.", listed))
-    byline = (f"{len(table.rows)} configurations",)
+    byline = (f"{len(table.rows)} configuration{'' if len(table.rows) == 1 else 's'}",)
     best = table.rows[0][0].text if table.rows else ""
     finding = f"Best by validation: {best}." if len(table.rows) > 1 else "One configuration."
     return Page("Sweep", "Sweep", byline, finding, tuple(sections))
