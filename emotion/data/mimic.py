@@ -21,6 +21,11 @@ from emotion.labels import EXPRESSIONS
 LEAST_COUNT = 8
 _EDGE_PX = 48
 _FOLDERS = {"anger": "angry", "happiness": "happy", "sadness": "sad"}  # what FER2013's folders are called
+# the columns of FER+'s votes, written down here again: a reader isn't checked against its own list
+_VOTED = (
+    *("neutral", "happiness", "surprise", "sadness", "anger", "disgust", "fear", "contempt"),
+    *("unknown", "NF"),
+)
 _BASIC = tuple(name for name in EXPRESSIONS if name != "contempt")
 
 
@@ -239,23 +244,11 @@ def _expw(folder: Path, drawn: Drawn, count: int, seed: int) -> None:
 
 def _expw_cleaned(folder: Path, drawn: Drawn, count: int, seed: int) -> None:
     """ExpW Cleaned: crops; the list says .jpg where the disk has .png."""
-    order = (
-        "neutral",
-        "happiness",
-        "surprise",
-        "sadness",
-        "anger",
-        "disgust",
-        "fear",
-        "contempt",
-        "unknown",
-        "NF",
-    )
     rows: list[str] = []
-    for number, expression, face in _faces(count, seed, order[:7]):
+    for number, expression, face in _faces(count, seed, _VOTED[:7]):
         stem = f"scared_{number // 2}_{number % 2}"
         _save(folder / "crops" / f"{stem}.png", face)
-        votes = ",".join(str(10 * (name == expression)) for name in order)
+        votes = ",".join(str(10 * (name == expression)) for name in _VOTED)
         rows.append(f'{stem}.{"jpg" if number % 2 else "png"},"(3, 4, 48, 48)",{votes}')
         drawn.labels[f"{stem}.png"] = expression
     rows += ['gone_0.png,"(0, 0, 9, 9)",10,0,0,0,0,0,0,0,0,0', f'scared_0_0.png,"(0, 0, 9, 9)",{"0," * 9}0']
@@ -287,25 +280,13 @@ def _fer2013(folder: Path, drawn: Drawn, count: int, seed: int) -> None:
 
 def _ferplus(folder: Path, drawn: Drawn, count: int, seed: int) -> None:
     """FER+ beside FER2013's csv: names that are off by one, empty or twice; rows without agreement or face."""
-    order = (
-        "neutral",
-        "happiness",
-        "surprise",
-        "sadness",
-        "anger",
-        "disgust",
-        "fear",
-        "contempt",
-        "unknown",
-        "NF",
-    )
     images = ["emotion,pixels,Usage"]
-    votes = ["Usage,Image name," + ",".join(order)]
+    votes = ["Usage,Image name," + ",".join(_VOTED)]
     for number, (expression, pixels, usage) in enumerate(_fer2013_rows(count, seed)):
         images.append(f"{_FER2013.index(expression)},{pixels},{usage}")
         counts = [0] * 10
-        counts[order.index(expression)] = 7
-        counts[(order.index(expression) + 3) % 8] = 3
+        counts[_VOTED.index(expression)] = 7
+        counts[(_VOTED.index(expression) + 3) % 8] = 3
         name = "" if number == 4 else f"fer{number + (number > count // 2):07d}.png"
         if number == 4:
             counts = [0] * 9 + [10]

@@ -15,14 +15,13 @@ from emotion.data.audit import Audit
 from emotion.data.table import SPLITS
 from emotion.evaluation.label_errors import LabelErrors
 from emotion.evaluation.predictions import Predictions
-from emotion.reporting import numbers, svg
+from emotion.reporting import numbers
 from emotion.reporting.album import Album
+from emotion.reporting.data_card import class_chart
 from emotion.reporting.evidence import PART_NAMES
 from emotion.reporting.page import (
     Beside,
     Block,
-    Chart,
-    Key,
     Note,
     Page,
     Section,
@@ -201,15 +200,7 @@ def _summary(audit: Audit, show: _Show) -> Section:
         inside = np.ones(len(store), bool) if part == "all" else (split == part).to_numpy()
         values = np.bincount(store.labels[inside], minlength=len(names)).astype(float).tolist()
         groups.append((PART_NAMES.get(part, part), _COLOURS.get(part, "blue"), values))
-    chart = Chart(
-        "Classes",
-        svg.bar_chart(names, groups, title="Share of each class in each part"),
-        "Share of the part’s images.",
-        tuple(
-            Key(f"{part} ({numbers.count(sum(values))})", colour, square=True)
-            for part, colour, values in groups
-        ),
-    )
+    chart = class_chart(names, groups)
     return Section(
         "summary",
         "What was found",

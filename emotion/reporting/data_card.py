@@ -33,16 +33,8 @@ def data(subject: Subject, name: str = "data", scored: bool = True) -> Section:
             (Cell(name, name), *(Cell(numbers.count(values[row]), values[row]) for *_, values in groups))
             for row, name in enumerate(names)
         )
-        chart = Chart(
-            "Classes of each part",
-            svg.bar_chart(names, groups, title="Share of each class in each part"),
-            "Share of the part’s images.",
-            tuple(
-                Key(f"{part} ({numbers.count(sum(values))})", colour, square=True)
-                for part, colour, values in groups
-            ),
-            Table("Images of each class in each part.", columns, rows, sortable=False),
-        )
+        table = Table("Images of each class in each part.", columns, rows, sortable=False)
+        chart = class_chart(names, groups, table)
         blocks.append(Beside((chart, Facts(_data_facts(subject, counts, scored)))))
     else:
         blocks += [
@@ -53,6 +45,28 @@ def data(subject: Subject, name: str = "data", scored: bool = True) -> Section:
     blocks += _leak_blocks(subject, scored)
     title = "Data" if name == "data" else f"Data: {subject.data}"
     return Section(name, title, "What was learnt from, and what it was judged by.", tuple(blocks))
+
+
+def class_chart(
+    names: Sequence[str], groups: Sequence[tuple[str, str, Sequence[float]]], table: Table | None = None
+) -> Chart:
+    """Which share of a part each class has.
+
+    Args:
+        names: of the K classes.
+        groups: for each part its name, its colour and (K,) counts of images.
+        table: the same as numbers.
+    """
+    return Chart(
+        "Classes of each part",
+        svg.bar_chart(names, groups, title="Share of each class in each part"),
+        "Share of the part’s images.",
+        tuple(
+            Key(f"{part} ({numbers.count(sum(values))})", colour, square=True)
+            for part, colour, values in groups
+        ),
+        table,
+    )
 
 
 def without_leaks(subject: Subject) -> Evidence | None:
