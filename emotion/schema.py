@@ -968,7 +968,7 @@ _DEFAULTS = {
     "sampling": "natural",
     "loss": "cross_entropy",
     "optimizer": "adamw",
-    "schedule": "constant",
+    "schedule": "cosine",
     "logger": "none",
 }
 

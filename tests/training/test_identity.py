@@ -55,7 +55,7 @@ def test_what_does_not_change_the_run(override: str) -> None:
         "loss.class_weights=balanced",
         "optimizer.lr=0.1",
         "optimizer.layer_decay=0.5",
-        "schedule=cosine",
+        "schedule=constant",
         "trainer.max_epochs=3",
         "trainer.precision=fp32",
         "evaluation.tta=flip",
