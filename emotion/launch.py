@@ -3,15 +3,16 @@
 import copy
 import os
 import re
+import shlex
 import sys
 from collections.abc import Sequence
-from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from emotion import schema
 from emotion.errors import ConfigError, EmotionError
+from emotion.training.environment import TYPED
 
 CONFIG_NAME = "train"
 _QUOTED_KEYS = frozenset({"name"})  # free text, as hard on Hydra's grammar as a path
@@ -118,7 +119,9 @@ def _extra_folders(arguments: Sequence[str]) -> tuple[Path, ...]:
 
 
 def _quote_sweep(value: str, multirun: bool, expand: bool) -> str:
-    if value == "null" or re.fullmatch(r"(['\"]).*\1|choice\(.*\)", value, re.DOTALL):
+    if quoted := re.fullmatch(r"(['\"])(.*)\1", value, re.DOTALL):
+        return f"{quoted[1]}{_home(quoted[2]) if expand else quoted[2]}{quoted[1]}"
+    if value == "null" or re.fullmatch(r"choice\(.*\)", value, re.DOTALL):
         return value
     parts = value.split(",")
     if multirun and len(parts) > 1 and not Path(value).expanduser().exists():
@@ -133,12 +136,19 @@ def _quote(value: str, expand: bool) -> str:
     'a (b)/c=d\\'s'
     """
     if expand:
-        with suppress(RuntimeError):  # ~nobody: a folder of that name, then
-            value = str(Path(value).expanduser())
+        value = _home(value)
     value = value.replace("${", "\\${")
     value = re.sub(r"(\\*)'", lambda match: match[1] * 2 + "\\'", value)
     trailing = len(value) - len(value.rstrip("\\"))
     return f"'{value}{chr(92) * trailing}'"
+
+
+def _home(value: str) -> str:
+    """A path with its ~ expanded, unless that is nobody's: a folder of that name, then."""
+    try:
+        return str(Path(value).expanduser())
+    except RuntimeError:
+        return value
 
 
 def check(composed: Any) -> schema.RunConfig:
@@ -229,6 +239,7 @@ def main() -> None:
         print(text())
         return
     multirun = bool({"-m", "--multirun"} & set(arguments))
+    os.environ[TYPED] = shlex.join(sys.argv)  # a sweep's jobs, processes of their own, inherit it
     try:
         sys.argv[1:] = prepare(arguments, multirun)
     except EmotionError as error:

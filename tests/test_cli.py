@@ -1,6 +1,7 @@
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -57,7 +58,10 @@ def test_runs_show_takes_a_name_or_a_path(runs: Path) -> None:
 def test_runs_rm_deletes_only_what_is_named(runs: Path) -> None:
     shutil.copytree(GOLDEN, runs / "drawn-minivgg-f1-87654321")
     call("runs", "rm", "drawn-minivgg-f0-12345678", "--yes", "--runs-dir", runs)
-    assert [path.name for path in runs.iterdir()] == ["drawn-minivgg-f1-87654321"]
+    assert {path.name for path in runs.iterdir()} == {"drawn-minivgg-f1-87654321", "latest"}
+    assert (runs / "latest").resolve().name == "drawn-minivgg-f1-87654321"
+    call("runs", "rm", "latest", "--yes", "--runs-dir", runs)
+    assert not os.path.lexists(runs / "latest")
 
 
 def test_runs_rm_asks_first(runs: Path) -> None:
@@ -71,7 +75,9 @@ def test_predict_as_json_and_as_a_table(runs: Path, face: Path) -> None:
     np.testing.assert_allclose(list(line["probabilities"].values()), expected, atol=1e-4)
     assert line["label"] == list(line["probabilities"])[int(expected.argmax())]
     assert line["image"] == str(face)
-    assert line["label"] in call("predict", runs / "latest", face)
+    said = call("predict", runs / "latest", face)
+    assert line["label"] in said
+    assert all(name in said for name in (str(face), *line["probabilities"]))  # a pipe cuts no column
 
 
 def test_report_is_written_where_it_says(runs: Path, tmp_path: Path) -> None:
@@ -146,6 +152,7 @@ def test_ctrl_c_leaves_a_run_that_is_continued(tmp_path: Path) -> None:
             "trainer.precision=fp32",
             f"machine.runs_dir={tmp_path}/runs",
             f"machine.cache_dir={tmp_path}/cache",
+            "name=two words",
         ),
     ]
     process = subprocess.Popen([sys.executable, str(TRAIN), *overrides], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -162,6 +169,7 @@ def test_ctrl_c_leaves_a_run_that_is_continued(tmp_path: Path) -> None:
     run = RunFolder.open(next(p for p in (tmp_path / "runs").iterdir() if p.name != "latest"))
     assert run.status["state"] == "interrupted"
     assert run.checkpoint("last").is_file()
+    assert shlex.split(run.environment["command"]) == [str(TRAIN), *overrides]  # as typed, fit to be pasted
 
 
 def test_model_prints_what_the_reports_print() -> None:

@@ -218,6 +218,7 @@ def test_paths_survive_hydra(path: str) -> None:
 def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/zoë (x)")
     assert str(compose(["data.root=~/a,b"]).data.root) == "/home/zoë (x)/a,b"
+    assert str(compose(["data.root='~/a b'"]).data.root) == "/home/zoë (x)/a b"  # quoted for Hydra
 
 
 def test_paths_in_a_sweep_are_parts_unless_they_are_one(tmp_path) -> None:

@@ -4,16 +4,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
-from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from emotion.commands.printing import print_table
 from emotion.launch import compose
 from emotion.models import network as door
 from emotion.models.network import Network
-
-WIDE = 160
 
 
 @dataclass(frozen=True)
@@ -35,13 +33,8 @@ def model(name: str, overrides: Sequence[str], classes: int) -> None:
     with torch.device("meta"):  # shapes without arithmetic or memory
         network = door.build(config.model, config.head, classes, size_px, load_weights=False)
     channels = door.input_channels(config.model)
-    console = Console()
-    if not console.is_terminal:
-        console.width = WIDE
     rows = layers(network, channels, size_px)
-    console.print(
-        _table(f"{config.model.name}, input {channels}×{size_px}×{size_px}, {classes} classes", rows)
-    )
+    print_table(_table(f"{config.model.name}, input {channels}×{size_px}×{size_px}, {classes} classes", rows))
     weights, stats, trainable = (sum(getattr(r, n) for r in rows) for n in ("weights", "stats", "trainable"))
     print(f"weights {weights:,} · weights + stats {weights + stats:,} · trainable {trainable:,}")
 

@@ -3,10 +3,10 @@
 import json as encoder
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
 
 from emotion import load_run
+from emotion.commands.printing import print_table
 
 
 def predict(run: Path, images: list[Path], json: bool) -> None:
@@ -26,4 +26,4 @@ def predict(run: Path, images: list[Path], json: bool) -> None:
     for image, prediction in zip(images, found, strict=True):
         values = [f"{p:.1%}" for p in prediction.probabilities.values()]
         table.add_row(str(image), prediction.label, *values)
-    Console().print(table)
+    print_table(table)

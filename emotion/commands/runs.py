@@ -6,13 +6,13 @@ from typing import Any
 
 import typer
 import yaml
-from rich.console import Console
 from rich.table import Table
 
+from emotion.commands.printing import print_table
 from emotion.errors import RunError
 from emotion.runs import SCORED, RunFolder, find
+from emotion.training.folder import point_latest
 
-WIDE = 200
 SHOWN = ("accuracy", "balanced_accuracy", "f1_macro")
 
 
@@ -29,10 +29,7 @@ def list_runs(runs_dir: Path) -> None:
         )
     for run in found:
         table.add_row(*_row(run))
-    console = Console()
-    if not console.is_terminal:
-        console.width = WIDE  # a file or a pipe has room for whole names
-    console.print(table)
+    print_table(table)
 
 
 def _row(run: RunFolder) -> list[str]:
@@ -96,6 +93,8 @@ def remove_runs(names: list[Path], runs_dir: Path, yes: bool) -> None:
     latest = runs_dir / "latest"
     if latest.is_symlink() and not latest.exists():
         latest.unlink()
+        for newest in find(runs_dir)[:1]:
+            point_latest(newest)
 
 
 def _named(name: Path, runs_dir: Path) -> RunFolder:

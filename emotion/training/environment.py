@@ -4,12 +4,14 @@ import ctypes
 import importlib.metadata
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
 
+TYPED = "EMOTION_COMMAND"  # the variable that holds the command line as it was typed
 _PACKAGES = (
     "torch",
     "torchvision",
@@ -74,7 +76,7 @@ def describe(threads: int, precision: str, device: str) -> dict[str, Any]:
         "device": device,
         "threads": threads,
         "precision": precision,
-        "command": " ".join(sys.argv),
+        "command": os.environ.get(TYPED) or shlex.join(sys.argv),
     }
 
 

@@ -83,6 +83,7 @@ def recipe(network: str, batch: int, device: str = "cpu") -> list[str]:
         "augment=basic",
         "optimizer=adam",
         "optimizer.lr=0.001",
+        "schedule=constant",
         f"machine.devices={device}",
     ]
 
