@@ -135,6 +135,7 @@ class Queue:
         free = list(self.slots)
         busy: dict[Any, _Running] = {}
         waiting = list(todo)
+        before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # no job outlives its queue
         try:
             while waiting or busy:
                 while waiting and free:
@@ -164,6 +165,8 @@ class Queue:
                 flush=True,
             )
             raise SystemExit(130) from None
+        finally:
+            signal.signal(signal.SIGTERM, before)
         return self.states
 
     def _to_do(self, job: Job) -> bool:

@@ -192,14 +192,15 @@ def test_two_people_typing_the_same_sweep(tmp_path: Path, cache_dir: Path, launc
     assert first.returncode == 0
 
 
-def test_ctrl_c_ends_the_children_and_says_what_is_left(
-    tmp_path: Path, cache_dir: Path, launched: Launch
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])  # Ctrl+C, and `kill` of the queue alone
+def test_being_stopped_ends_the_children_and_says_what_is_left(
+    tmp_path: Path, cache_dir: Path, launched: Launch, stop: signal.Signals
 ) -> None:
     process = launched(command(tmp_path, cache_dir, "seed=0,1", "trainer.max_epochs=400"))
     for line in process.stdout or ():
         if line.startswith("[1/2] epoch"):
             pid = json.loads((runs(tmp_path)[0].path / "lock").read_text())["pid"]
-            os.killpg(process.pid, signal.SIGINT)
+            (os.killpg if stop == signal.SIGINT else os.kill)(process.pid, stop)
             break
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 130
