@@ -451,6 +451,8 @@ def _detectable(
         apart = np.median([(test.only_first + test.only_second) / count for test in tests.values()])
         return minimum_detectable_difference(count, float(apart), level=level)
     error = float(np.median([found.error for found in differences.values()]))
+    if not error:  # resamples that all give the same difference tell nothing about how precise it is
+        return math.inf
     return (_NORMAL.inv_cdf(1 - level / 2) + _NORMAL.inv_cdf(0.8)) * error
 
 

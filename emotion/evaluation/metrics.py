@@ -21,6 +21,7 @@ of weights at once. Definitions, where the field has several:
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from difflib import get_close_matches
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -98,12 +99,9 @@ class Evaluator:
         truth, values = checked(labels, probabilities, classes)
         self.count = len(truth)
         self.names = tuple(names) if names is not None else metric_names(classes)
-        unknown = set(self.names) - set(metric_names(classes))
+        unknown = sorted(set(self.names) - set(metric_names(classes)))
         if unknown:
-            raise DataError(
-                f"expected metrics among {', '.join(metric_names(classes))}; "
-                f"found {', '.join(sorted(unknown))}."
-            )
+            raise DataError(_unknown(unknown, classes))
         self._families = [
             family(truth, values, classes, np.dtype(dtype))
             for family, members in _FAMILIES.items()
@@ -122,6 +120,16 @@ class Evaluator:
 def metric_names(classes: Sequence[str]) -> tuple[str, ...]:
     """The names of all metrics for these classes."""
     return tuple(name for members in _FAMILIES.values() for name in members(classes))
+
+
+def _unknown(names: Sequence[str], classes: Sequence[str]) -> str:
+    whole = [name for name in metric_names(classes) if "/" not in name]
+    near = [get_close_matches(name, metric_names(classes), n=1) for name in names]
+    meant = f" Did you mean {' and '.join(found[0] for found in near if found)}?" if any(near) else ""
+    return (
+        f"expected metrics among {', '.join(whole)}, or {', '.join(CLASS_METRICS)} of a class, such as "
+        f"recall/{classes[0]} (classes: {', '.join(classes)}); found {', '.join(names)}.{meant}"
+    )
 
 
 def confusion_matrix(labels: Integers, predicted: Integers, n_classes: int) -> npt.NDArray[np.int64]:

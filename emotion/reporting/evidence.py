@@ -60,7 +60,7 @@ class Evidence:
     @cached_property
     def intervals(self) -> dict[str, Interval]:
         """The headline metrics and those of each class; ends are NaN where there can be no interval."""
-        return self._estimated(
+        return self.estimated(
             [*HEADLINE, *(f"{name}/{label}" for name in _CLASS_METRICS for label in self.table.classes)]
         )
 
@@ -70,7 +70,7 @@ class Evidence:
         return (
             {name: self.intervals[name] for name in HEADLINE}
             if "intervals" in self.__dict__
-            else self._estimated(HEADLINE)
+            else self.estimated(HEADLINE)
         )
 
     def trust(self, prior: Sequence[float]) -> dict[str, Interval]:
@@ -81,7 +81,8 @@ class Evidence:
             found = metrics.trust(self.confusion, prior).tolist()
             return _without_ends(dict(zip(self.table.classes, found, strict=True)), str(error))
 
-    def _estimated(self, names: Sequence[str]) -> dict[str, Interval]:
+    def estimated(self, names: Sequence[str]) -> dict[str, Interval]:
+        """These metrics with their intervals; ends are NaN where there can be no interval."""
         try:
             return uncertainty.estimate(self.table, names, resamples=self.resamples)
         except DataError as error:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -38,6 +40,8 @@ FACES = 18
 NEAR = 9
 PAIRS, FACES_A_PAIR = 4, 6
 ROC_POINTS = 60
+WANTED_ERRORS = (0.01, 0.05, 0.10)
+PROMISE = 0.95  # how surely a threshold keeps its share of mistakes on new images
 
 
 def confusion(shown: Evidence) -> Section:
@@ -161,10 +165,10 @@ def roc(shown: Evidence, background: bool = True) -> Section:
 
 
 def confidence(shown: Evidence, validation: Evidence | None = None) -> Section:
-    """Reliability diagram and risk–coverage curve.
+    """Reliability diagram, risk–coverage curve, and thresholds for wanted shares of mistakes.
 
     Args:
-        validation: what a temperature may be fitted on, where `shown` is the test part.
+        validation: what a temperature and thresholds may be fitted on, where `shown` is the test part.
     """
     labels, probabilities = shown.table.labels, shown.table.probabilities
     bins = calibration.reliability(labels, probabilities).filter(pl.col("count") > 0)
@@ -201,7 +205,72 @@ def confidence(shown: Evidence, validation: Evidence | None = None) -> Section:
     )
     risk = _risk_chart(shown)
     scaled = _scaled(shown, validation) if validation is not None else ()
-    return Section("confidence", "Confidence", lead, (Beside((reliability, risk)), *scaled))
+    blocks: list[Block] = [Beside((reliability, risk)), *scaled]
+    if validation is not None or shown.table.meta.part == "val":
+        blocks.append(Sheet(threshold_table(shown, validation)))
+    return Section("confidence", "Confidence", lead, tuple(blocks))
+
+
+def threshold_table(shown: Evidence, validation: Evidence | None = None) -> Table:
+    """The confidence from which on answers have so few mistakes, and what it does on the part that is shown.
+
+    Args:
+        shown: the test part; or the validation part, whose own thresholds look better than they are.
+        validation: what they are fitted on, where `shown` is the test part.
+    """
+    fitted_on = validation or shown
+    rows = []
+    for wanted in WANTED_ERRORS:
+        for confidence in (None, PROMISE):
+            found = calibration.threshold_for(fitted_on.table, wanted, confidence=confidence)
+            name = numbers.percent(wanted, 0) + (", promised" if confidence else "")
+            given = [_coverage_cell(found.coverage), _mistakes_cell(fitted_on, found)]
+            if validation is not None:
+                given += [
+                    _coverage_cell(calibration.answered(shown.table, found)[0]),
+                    _mistakes_cell(shown, found),
+                ]
+            none = math.isinf(found.value)
+            at_least = Cell(numbers.MISSING) if none else Cell(numbers.decimal(found.value, 4), found.value)
+            rows.append((Cell(name, wanted), at_least, *given))
+    parts = [fitted_on] if validation is None else [validation, shown]
+    columns = [
+        Column("Mistakes wanted", "Largest share of mistakes among the answers", number=False),
+        Column("Answer from", "Smallest confidence with which an answer is given"),
+    ]
+    for part in parts:
+        called = PART_NAMES[part.table.meta.part]
+        columns += [
+            Column(f"Answered, {called}", "Share of the images that get an answer"),
+            Column(f"Wrong, {called}", "Share of mistakes among the answers, with its 95 % interval"),
+        ]
+    notes = [
+        "The plain threshold keeps the share on the validation images that it was fitted on. The promised one keeps it "
+        f"on new images like them, in {numbers.percent(PROMISE, 0)} of cases, by Clopper and Pearson’s bound (Geifman "
+        "and El-Yaniv 2017). A dash: no threshold does.",
+    ]
+    if validation is None:
+        notes.append("Fitted and shown on the same images, which flatters the plain thresholds.")
+    caption = "How sure a network has to be for so few mistakes: thresholds fitted on validation images."
+    return Table(caption, tuple(columns), tuple(rows), notes=tuple(notes), sortable=False)
+
+
+def _coverage_cell(coverage: float) -> Cell:
+    return Cell(numbers.percent(coverage), coverage)
+
+
+def _mistakes_cell(evidence: Evidence, threshold: calibration.Threshold) -> Cell:
+    """The share of mistakes among the answers that a threshold lets through."""
+    unsure = [
+        name
+        for name, sure in zip(evidence.table.ids, evidence.table.confidence, strict=True)
+        if sure < threshold.value
+    ]
+    kept = evidence.without(unsure)
+    if kept is None:
+        return Cell(numbers.MISSING)
+    right = kept.estimated(["accuracy"])["accuracy"]
+    return rate(replace(right, value=1 - right.value, low=1 - right.high, high=1 - right.low))
 
 
 def gallery(
@@ -327,6 +396,7 @@ def _risk_chart(shown: Evidence) -> Chart:
     table = calibration.risk_coverage(shown.table.labels, shown.table.probabilities)
     x, y = curves.thinned(table["coverage"].to_numpy(), table["risk"].to_numpy(), 100)
     series = svg.Series("wrong among the answered", x.tolist(), y.tolist())
+    area = calibration.aurc(shown.table.labels, shown.table.probabilities)
     half = float(np.interp(0.5, table["coverage"].to_numpy(), table["risk"].to_numpy()))
     places = [place / 10 for place in range(1, 11)]
     risks = np.interp(places, table["coverage"].to_numpy(), table["risk"].to_numpy())
@@ -345,6 +415,7 @@ def _risk_chart(shown: Evidence) -> Chart:
     return Chart(
         "If it may abstain",
         picture,
-        f"Answering only the half it is surest of, {numbers.percent(half)} of its answers are wrong.",
+        f"Answering only the half it is surest of, {numbers.percent(half)} of its answers are wrong. The area under "
+        f"the curve (AURC), the mean over all shares, is {numbers.percent(area)}.",
         data=Table("Risk and coverage.", columns, rows, sortable=False),
     )

@@ -240,7 +240,7 @@ def finding(subject: Subject) -> str:
     """The result in plain sentences."""
     shown = subject.shown
     if shown is None:
-        state = "has left no predictions" if subject.finished else "has not finished"
+        state = "has left no predictions that can be read" if subject.finished else "has not finished"
         return f"This run {state}, so nothing can be said about how good it is."
     accuracy = shown.intervals["accuracy"]
     right = int(np.trace(shown.confusion))

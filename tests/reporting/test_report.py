@@ -106,6 +106,45 @@ def test_right_answers_are_no_confusions(tmp_path: Path) -> None:
     assert [row[0] for row in cells(table_with(page, "The largest confusions"))] == ["anger → fear"]
 
 
+def test_thresholds_are_fitted_on_validation_and_applied_to_test(page: Node, run: RunFolder) -> None:
+    tables = {part: predictions.read(run.predictions(part)) for part in ("val", "test")}
+    wrong = {part: table.predicted != table.labels for part, table in tables.items()}
+    rows = {row[0]: row for row in cells(table_with(page, "How sure a network has to be"))}
+    assert list(rows) == [f"{wanted} %{end}" for wanted in (1, 5, 10) for end in ("", ", promised")]
+    thresholds = np.unique(tables["val"].confidence)
+    shares = np.array([wrong["val"][tables["val"].confidence >= at].mean() for at in thresholds])
+    found = 0
+    for wanted in (0.01, 0.05, 0.1):
+        row = rows[f"{100 * wanted:g} %"]
+        kept = thresholds[shares <= wanted]
+        if not len(kept):
+            assert row[1] == row[3] == row[5] == "—"
+            continue
+        found += 1
+        assert float(row[1]) == pytest.approx(kept.min(), abs=6e-5)
+        for part, column in (("val", 2), ("test", 4)):
+            given = tables[part].confidence >= kept.min()
+            assert number(row[column]) == pytest.approx(given.mean(), abs=6e-4)
+            assert number(row[column + 1].split(" (")[0]) == pytest.approx(
+                wrong[part][given].mean(), abs=6e-4
+            )
+        promised = rows[f"{100 * wanted:g} %, promised"]
+        assert promised[1] == "—" or float(promised[1]) >= float(row[1])
+    assert found >= 2
+
+
+def test_the_area_under_the_risk_coverage_curve_is_the_mean_over_all_shares(
+    page: Node, run: RunFolder
+) -> None:
+    table = predictions.read(run.predictions("test"))
+    wrong = (table.predicted != table.labels)[np.argsort(-table.confidence, kind="stable")]
+    mean = float((np.cumsum(wrong) / np.arange(1, len(wrong) + 1)).mean())
+    text = section(page, "confidence").text
+    said = re.search(r"\(AURC\), the mean over all shares, is ([\d.]+)", text)
+    assert said is not None
+    assert float(said[1]) / 100 == pytest.approx(mean, abs=6e-4)
+
+
 def test_leaks_are_told_with_the_score_without_them(page: Node, run: RunFolder) -> None:
     table = predictions.read(run.predictions("test"))
     kept = np.array([name not in run.splits["leaked_test_ids"] for name in table.ids])
