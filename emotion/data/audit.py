@@ -8,6 +8,7 @@ import polars as pl
 
 from emotion.data import duplicates
 from emotion.data.duplicates import Duplicates
+from emotion.data.skew import skew_notes
 from emotion.data.store import Store
 from emotion.data.table import SPLITS
 
@@ -284,7 +285,7 @@ def _rejected(store: Store) -> pl.DataFrame:
 
 
 def _warnings(store: Store, found: Duplicates) -> tuple[str, ...]:
-    said = [*store.notes]
+    said = [*store.notes, *skew_notes(store.labels, store.classes)]
     counts = np.bincount(store.labels, minlength=len(store.classes))
     most, least = int(counts.argmax()), int(counts.argmin())
     if counts[most] > 2 * counts[least]:

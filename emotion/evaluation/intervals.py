@@ -19,7 +19,13 @@ How the ends are found, as `method="best"` chooses:
 * Everything else: bias-corrected and accelerated percentiles (BCa, Efron 1987; with strata: Davison and
   Hinkley 1997, section 5.3).
 
-@@DOC@@
+In 1,000 simulated test sets with 50 to 300 images a class a 95 % interval holds the truth in 93 to 97 % of
+them for all metrics but `ece_classwise`, 92 %, whose 15 bins a class hold a few images each
+(tests/evaluation/test_intervals.py, marked slow). An AUROC of 50 to 100 images is held in 93 to 95 % of them up to
+0.96, and in 88 to 93 % from 0.985 on, where it hangs on one or two images of the class: the interval then begins too
+high. Hanley and McNeil's variance in a score interval (Newcombe 2006) errs as much to the other side, 98 to 99 %
+at three times the width, so that it isn't used. Accuracy and top-2 leave the class sizes to chance, as everybody
+quotes them: wider than necessary where the recalls of large classes differ much.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -26,7 +26,6 @@ from emotion.runs import Part, RunFolder
 
 FORMAT = 1
 HEADLINE = ("accuracy", "balanced_accuracy", "f1_macro")
-SKEWED = 0.9  # from this share of the images on, two classes are said to hold nearly all
 
 
 @dataclass(frozen=True)
@@ -256,9 +255,7 @@ def notes(sweep: SweepFolder, test: bool = False) -> list[str]:
             f"these scores are optimistic."
             + (" The last epoch's accuracy is not selected." if folded else "")
         )
-    of_each_set = {(table.meta.data, table.classes): table for table in tables_there}
-    for table in of_each_set.values():
-        said += _skew(table)
+    of_each_set = {(table.meta.data, table.classes) for table in tables_there}
     if tables_there:
         said += _scarce(tables_there)
     if len(of_each_set) > 1:
@@ -269,18 +266,6 @@ def notes(sweep: SweepFolder, test: bool = False) -> list[str]:
     failures = {name: said for c in configurations for name, said in c.failures().items()}
     said += [f"Failed: {name}: {_last_line(message)}" for name, message in failures.items()]
     return said
-
-
-def _skew(table: Predictions) -> list[str]:
-    counts = np.bincount(table.labels, minlength=len(table.classes))
-    first, second = np.argsort(-counts, kind="stable")[:2]
-    share = (counts[first] + counts[second]) / counts.sum()
-    if share < SKEWED:
-        return []
-    return [
-        f"{table.classes[first]} and {table.classes[second]} hold {share:.0%} of the images: accuracy says little "
-        "about the other classes, balanced accuracy and F1 do."
-    ]
 
 
 def _scarce(found: Sequence[Predictions]) -> list[str]:

@@ -18,7 +18,8 @@ from rich.console import Console
 from emotion import atomic
 from emotion.data.cache import default_cache_dir
 from emotion.data.datamodule import ExpressionDataModule
-from emotion.data.splits import OFFICIAL_TEST
+from emotion.data.skew import skew_notes
+from emotion.data.splits import OFFICIAL_TEST, Split
 from emotion.data.store import Store
 from emotion.errors import EmotionError
 from emotion.evaluation import predictions as tables
@@ -143,7 +144,7 @@ class Run:
     ) -> tuple[ExpressionDataModule, ExpressionClassifier]:
         """Split, batches and network; writes splits.json."""
         data = make_data(self.config, self.store, device)
-        facts = {"format": FORMAT, **data.split.manifest, "data": _data_facts(self.store)}
+        facts = {"format": FORMAT, **data.split.manifest, "data": _data_facts(self.store, data.split)}
         atomic.write_json(self.folder.file("splits.json"), facts)
         classifier = make_classifier(self.config, data, device, load_weights)
         self.log(network_line(self.config, classifier))
@@ -381,7 +382,8 @@ def _attempt(folder: RunFolder) -> int:
     return 1 + len([p for p in kept.iterdir() if p.name.isdigit()]) if kept.is_dir() else 1
 
 
-def _data_facts(store: Store) -> dict[str, Any]:
+def _data_facts(store: Store, split: Split) -> dict[str, Any]:
+    used = store.labels[np.concatenate([split.train, split.val, split.test])]  # the same in every fold
     reasons = store.rejected["reason"].value_counts(sort=True)
     return {
         "name": store.name,
@@ -391,7 +393,7 @@ def _data_facts(store: Store) -> dict[str, Any]:
         "channels": store.channels,
         "fingerprint": store.fingerprint,
         "groups": store.frame["group"].drop_nulls().n_unique() or None,
-        "notes": list(store.notes),
+        "notes": [*store.notes, *skew_notes(used, store.classes)],
         "rejected": dict(reasons.iter_rows()),
         **({"selection": store.selection} if store.selection else {}),
     }

@@ -405,7 +405,9 @@ def test_intervals_hold_the_truth_in_93_to_97_of_100_sets() -> None:
     names = [name for name in metric_names(CLASSES) if not name.startswith("support/")]
     found = coverage(1000, 1000, names, [50, 60, 80, 100, 100, 150, 300])
     for name, share in found.items():
-        low, high = (0.91, 0.97) if name == "ece_classwise" else (0.92, 0.98)
+        # classwise bins hold a few images each; 1,000 sets tell a coverage to ± 0.7 points
+        low = 0.9 if name == "ece_classwise" else 0.925
+        high = 0.97
         assert low <= share <= high, (name, share)
 
 

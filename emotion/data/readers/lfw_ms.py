@@ -16,7 +16,7 @@ from emotion.labels import EXPRESSIONS, canonical
 
 NATURAL_SIZE_PX = 96
 CHANNELS = 3
-_REVISION = "1"
+_REVISION = "2"  # 2: without a note on its commonest classes
 
 CLASSES = EXPRESSIONS
 FACTS = Facts(
@@ -90,7 +90,7 @@ def read(root: Path | None, part: Literal["study", "all"] = "study") -> SampleTa
         frame=rows.select("id", "label", "split", "group"),
         source=ImageFiles(place / "images", rows["id"].to_list(), CHANNELS),
         rejected=rejections([*repeated, *broken]),
-        notes=(*FACTS.cautions, _majority(rows), *notes),
+        notes=(*FACTS.cautions, *notes),
     )
 
 
@@ -186,14 +186,3 @@ def _person(image: str) -> str:
     stem = image.rpartition(".")[0]
     match = _PERSON.match(stem)
     return match.group(1) if match else stem
-
-
-def _majority(rows: pl.DataFrame) -> str:
-    """Which two classes hold most of the images."""
-    counts = rows["label"].value_counts(sort=True)
-    share = counts["count"].head(2).sum() / max(rows.height, 1)
-    names = " and ".join(CLASSES[label] for label in counts["label"].head(2))
-    return (
-        f"two classes ({names}) hold {share:.0%} of the images: "
-        "look at balanced accuracy and each class's F1."
-    )
