@@ -403,3 +403,21 @@ def test_a_difference_that_no_resample_changes_is_judged_by_the_sign_test() -> N
     assert found.p_value == pytest.approx(stats.binomtest(40, 40).pvalue)
     same = paired_difference(right, right, "balanced_accuracy", resamples=200)
     assert same.p_value == 1.0
+
+
+def test_differences_that_do_not_vary_detect_nothing() -> None:
+    labels = np.repeat([0, 1], 20)
+    never = np.tile([0.1, 0.9], (40, 1))
+    found = compare(
+        [table(labels, never, ("a", "b"), run=name) for name in ("one", "two")],
+        metric="recall/a",
+        resamples=50,
+    )
+    assert math.isinf(found.detectable)
+    assert "no difference is likely to be seen" in found.sentence
+
+
+def test_an_unknown_metric_is_named_with_the_nearest_one() -> None:
+    tables = [simulated(30).with_meta(run=name) for name in ("one", "two")]
+    with pytest.raises(DataError, match=r"found recal/fear\. Did you mean recall/fear\?"):
+        compare(tables, metric="recal/fear")

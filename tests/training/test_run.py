@@ -336,3 +336,12 @@ def test_what_was_left_out_of_the_data_is_said_and_listed(
     assert "1 rows were left out: 1 unreadable image (the first: train/happy/Training_text.jpg" in printed
     assert "Training_text.jpg" in done.file("rejected.csv").read_text()
     assert done.splits["data"]["rejected"] == {"unreadable image": 1}
+
+
+def test_two_classes_with_nearly_all_images_are_noted_in_the_run(run: Train) -> None:
+    merged = "{negative:[anger,fear,sadness,surprise],other:[happiness,neutral],rare:[disgust]}"
+    notes = run(f"data.classes={merged}", "data.imbalance=8", "trainer.max_epochs=1").splits["data"]["notes"]
+    said = [note for note in notes if "of the images: accuracy says little" in note]
+    assert len(said) == 1
+    assert "negative" in said[0]
+    assert "rare" not in said[0]
