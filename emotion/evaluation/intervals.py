@@ -23,8 +23,8 @@ In 1,000 simulated test sets with 50 to 300 images a class a 95 % interval holds
 them for all metrics but `ece_classwise`, 92 %, whose 15 bins a class hold a few images each
 (tests/evaluation/test_intervals.py, marked slow). An AUROC of 50 to 100 images is held in 93 to 95 % of them up to
 0.96, and in 88 to 93 % from 0.985 on, where it hangs on one or two images of the class: the interval then begins too
-high. Hanley and McNeil's variance in a score interval (Newcombe 2006) errs as much to the other side, 98 to 99 %
-at three times the width, so that it isn't used. Accuracy and top-2 leave the class sizes to chance, as everybody
+high. Hanley and McNeil's variance in a score interval (Newcombe 2006) errs to the other side, 96 to 99 % at up to
+three times the width, so that it isn't used. Accuracy and top-2 leave the class sizes to chance, as everybody
 quotes them: wider than necessary where the recalls of large classes differ much.
 """
 
