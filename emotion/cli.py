@@ -29,6 +29,7 @@ app.add_typer(wandb, name="wandb")
 
 
 class SaliencyMethod(StrEnum):
+    layer_cam = "layer_cam"
     grad_cam = "grad_cam"
     grad_cam_plus_plus = "grad_cam_plus_plus"
     occlusion = "occlusion"
@@ -139,9 +140,9 @@ def explain(
     run: Annotated[Path, typer.Argument(help="A run folder, such as runs/latest.")],
     method: Annotated[
         SaliencyMethod, typer.Option("--method", help="How the maps are made.")
-    ] = SaliencyMethod.grad_cam,
+    ] = SaliencyMethod.layer_cam,
     layer: Annotated[
-        str | None, typer.Option("--layer", help="Of Grad-CAM; default: the deepest with fine enough maps.")
+        str | None, typer.Option("--layer", help="Whose maps; default: the deepest with fine enough ones.")
     ] = None,
     pair: Annotated[
         list[str] | None,

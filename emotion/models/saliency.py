@@ -1,4 +1,4 @@
-"""Where in an image a network's answer comes from: Grad-CAM, Grad-CAM++ and occlusion, and what its layers hold.
+"""Where in an image a network's answer comes from: LayerCAM, Grad-CAM, Grad-CAM++, occlusion; what its layers hold.
 
 The maps are written here, and not taken from the package grad-cam (1.5.7), which a test compares them with: it reads a
 layer's output after an in-place activation behind it has changed it, but the gradient from before, imports pyplot, and
@@ -18,7 +18,8 @@ from torch.nn import functional as F
 
 from emotion.errors import ConfigError
 
-Method = Literal["grad_cam", "grad_cam_plus_plus", "occlusion"]
+Method = Literal["layer_cam", "grad_cam", "grad_cam_plus_plus", "occlusion"]
+CamMethod = Literal["layer_cam", "grad_cam", "grad_cam_plus_plus"]
 MIN_EDGE = 6  # a map of fewer cells a side can't tell a mouth from a nose
 PATCH, STRIDE = 0.25, 0.125  # of the edge: a patch as large as a mouth, moved by half of itself
 
@@ -33,7 +34,10 @@ class Layer:
 
 
 def layers(network: nn.Module, x: Tensor) -> list[Layer]:
-    """The last module at each resolution, from the image's to the coarsest that is more than a point.
+    """The last whole stage at each resolution, from the image's to the coarsest that is more than a point.
+
+    Modules inside a block don't count where a block of that resolution is over: part of the picture may have gone
+    past them, as past `layer3.0.act1` of a ResNet, whose maps have the resolution of `layer2`.
 
     Args:
         x: (N, C, S, S) float, as the network takes it.
@@ -43,7 +47,10 @@ def layers(network: nn.Module, x: Tensor) -> list[Layer]:
 
     def note(module: nn.Module, _inputs: Any, output: Any) -> None:
         if isinstance(output, Tensor) and output.ndim == 4 and output.shape[2] == output.shape[3] > 1:
-            found[output.shape[3]] = Layer(names[module], output.shape[1], output.shape[3])
+            layer = Layer(names[module], output.shape[1], output.shape[3])
+            before = found.get(layer.edge)
+            if before is None or _depth(layer) <= _depth(before):
+                found[layer.edge] = layer
 
     handles = [module.register_forward_hook(note) for module in names]
     try:
@@ -55,6 +62,11 @@ def layers(network: nn.Module, x: Tensor) -> list[Layer]:
     return sorted(found.values(), key=lambda layer: -layer.edge)
 
 
+def _depth(layer: Layer) -> int:
+    """How deep a module is nested; its number in a sequence is no level."""
+    return sum(not part.isdigit() for part in layer.name.split("."))
+
+
 def default_layer(network: nn.Module, x: Tensor) -> Layer:
     """The deepest layer whose maps still have `MIN_EDGE` cells a side, else the one with the most.
 
@@ -64,7 +76,7 @@ def default_layer(network: nn.Module, x: Tensor) -> Layer:
     known = layers(network, x)
     if not known:
         raise ConfigError(
-            "expected a network with feature maps for Grad-CAM, found none (a transformer?). The method "
+            "expected a network with feature maps, found none (a transformer?). The method "
             "occlusion works with every network."
         )
     fine = [layer for layer in known if layer.edge >= MIN_EDGE]
@@ -89,8 +101,14 @@ def recorded(network: nn.Module, layer: str) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
-def grad_cam(network: nn.Module, x: Tensor, targets: Tensor, layer: str, plus_plus: bool = False) -> Tensor:
-    """Grad-CAM (Selvaraju et al. 2017, equations 1 and 2) or Grad-CAM++ (Chattopadhay et al. 2018, equation 19).
+def class_activation(
+    network: nn.Module, x: Tensor, targets: Tensor, layer: str, method: CamMethod = "layer_cam"
+) -> Tensor:
+    """What a layer's maps do for the classes: the maps weighted by their gradients, summed over the channels.
+
+    Grad-CAM (Selvaraju et al. 2017, equations 1 and 2) and Grad-CAM++ (Chattopadhay et al. 2018, equation 19) have
+    one weight a channel, which says little where a channel means another thing at each place: in earlier layers, and
+    in networks that flatten their maps. LayerCAM (Jiang et al. 2021, equations 5 to 7) has one a channel and place.
 
     Args:
         x: (N, C, S, S) float. targets: (N,) int64, the class of each image whose logit is explained.
@@ -110,7 +128,9 @@ def grad_cam(network: nn.Module, x: Tensor, targets: Tensor, layer: str, plus_pl
         for parameter, before in zip(network.parameters(), wanted, strict=True):
             parameter.requires_grad_(before)
     maps = maps.detach()
-    if plus_plus:
+    if method == "layer_cam":
+        weights = gradient.relu()
+    elif method == "grad_cam_plus_plus":
         square, cube = gradient**2, gradient**3
         below = 2 * square + maps.sum((2, 3), keepdim=True) * cube
         alpha = torch.where(below.abs() > 1e-12, square / below, torch.zeros_like(below))
@@ -126,7 +146,7 @@ def occlusion(network: nn.Module, x: Tensor, targets: Tensor, batch: int = 64) -
 
     Each cell is the mean loss over the patches that cover it; a hidden patch has the image's mean colour.
 
-    Args, Returns: as `grad_cam`; h = w = S.
+    Args, Returns: as `class_activation`; h = w = S.
     """
     edge = x.shape[-1]
     size, stride = max(1, round(PATCH * edge)), max(1, round(STRIDE * edge))
@@ -151,13 +171,13 @@ def occlusion(network: nn.Module, x: Tensor, targets: Tensor, batch: int = 64) -
 
 
 def saliency(
-    network: nn.Module, x: Tensor, targets: Tensor, method: Method = "grad_cam", layer: str | None = None
+    network: nn.Module, x: Tensor, targets: Tensor, method: Method = "layer_cam", layer: str | None = None
 ) -> Tensor:
     """Maps of the size of the network's input: (N, S, S) float32 in [0, 1].
 
     Args:
         x: (N, C, S, S) float. targets: (N,) int64.
-        layer: of the Grad-CAM methods; None: `default_layer`.
+        layer: of all methods but occlusion; None: `default_layer`.
 
     Raises:
         ConfigError: the network has no such layer, or none with feature maps.
@@ -165,9 +185,7 @@ def saliency(
     network.eval()
     if method == "occlusion":
         return occlusion(network, x, targets)
-    found = grad_cam(
-        network, x, targets, layer or default_layer(network, x).name, plus_plus=method == "grad_cam_plus_plus"
-    )
+    found = class_activation(network, x, targets, layer or default_layer(network, x).name, method)
     return F.interpolate(found[:, None], x.shape[-2:], mode="bilinear", align_corners=False)[:, 0]
 
 

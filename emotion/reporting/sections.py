@@ -140,6 +140,7 @@ def explanation(subject: Subject) -> Section | None:
         return None
     facts = json.loads(path.read_text())
     blocks: list[Block] = []
+    blocks += [Note(text) for text in facts.get("notes", ())]
     features: list[Block] = []
     for sheet in facts["sheets"]:
         file = path.parent / sheet["file"]
@@ -151,9 +152,7 @@ def explanation(subject: Subject) -> Section | None:
         (features if sheet["file"].startswith("features") else blocks).append(picture)
     if features:
         blocks.append(Folded("Feature maps, layer by layer", tuple(features)))
-    method = {"grad_cam": "Grad-CAM", "grad_cam_plus_plus": "Grad-CAM++", "occlusion": "occlusion"}[
-        facts["method"]
-    ]
+    method = _METHODS.get(facts["method"], facts["method"])
     where = f" of {facts['layer']}" if facts["layer"] else ""
     lead = (
         f"Where in an image the answer comes from ({method}{where}); the lighter, the more. Such a map says where the "
@@ -268,6 +267,14 @@ def floats(column: pl.Series) -> list[float]:
     return [
         float("nan") if value is None else float(value) for value in column.cast(pl.Float64, strict=False)
     ]
+
+
+_METHODS = {
+    "layer_cam": "LayerCAM",
+    "grad_cam": "Grad-CAM",
+    "grad_cam_plus_plus": "Grad-CAM++",
+    "occlusion": "occlusion",
+}
 
 
 _SELECTED = (

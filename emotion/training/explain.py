@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -21,10 +21,11 @@ from emotion.reporting import figures
 from emotion.reporting.mistakes import by_pair
 from emotion.runs import FORMAT, RunFolder
 from emotion.schema import validate
+from emotion.training.environment import keep_memory
 
 SHOWN, AVERAGED, PAIRS = 8, 32, 3
 CHANNELS = 12  # of each layer, those with the largest variance
-BATCH = 16
+BATCH = 64  # small batches spend more time between two cores than on them
 
 Progress = Callable[[int, int], None]
 
@@ -33,13 +34,13 @@ class Explainer:
     """A run's best network, its data and its answers.
 
     Args:
-        layer: of the Grad-CAM methods; None: the deepest with maps fine enough for a face.
+        layer: whose maps, unless the method is occlusion; None: the deepest with maps fine enough for a face.
 
     Raises:
         EmotionError: the run has no weights or predictions, or its data is gone or has changed.
     """
 
-    def __init__(self, run: RunFolder, method: Method = "grad_cam", layer: str | None = None) -> None:
+    def __init__(self, run: RunFolder, method: Method = "layer_cam", layer: str | None = None) -> None:
         self.run, self.method = run, method
         config = validate(run.config)
         self.store: Store = open_store(config.data, config.preprocess, config.machine.cache_dir)
@@ -48,6 +49,7 @@ class Explainer:
                 f"expected the data that {run.name} was trained on, found that it has changed since."
             )
         self.predictor = Predictor.from_run(run.path)
+        self.predictor.network.to(memory_format=torch.channels_last)  # as the device module's images are
         self.part = "test" if run.has("test") else "val"
         self.table: Predictions = predictions.read(
             run.predictions("test" if self.part == "test" else "val"), self.predictor.classes
@@ -64,14 +66,20 @@ class Explainer:
     def _input(self, rows: Sequence[int]) -> torch.Tensor:
         return self.predictor.device_module(torch.from_numpy(self.pixels(rows)))
 
-    def maps(self, rows: Sequence[int], progress: Progress | None = None) -> np.ndarray:
-        """Where the answer to each image comes from: (N, S, S) float32 in [0, 1]."""
+    def maps(
+        self, rows: Sequence[int], targets: np.ndarray | None = None, progress: Progress | None = None
+    ) -> np.ndarray:
+        """What in each image speaks for a class: (N, S, S) float32 in [0, 1].
+
+        Args:
+            targets: (N,) int64, the classes; None: the answers.
+        """
+        classes = torch.as_tensor(self.table.predicted[list(rows)] if targets is None else targets)
         found = []
         for start in range(0, len(rows), BATCH):
-            some = rows[start : start + BATCH]
-            answers = torch.as_tensor(self.table.predicted[list(some)])
+            some, wanted = rows[start : start + BATCH], classes[start : start + BATCH]
             network = self.predictor.network
-            found.append(saliency(network, self._input(some), answers, self.method, self.layer).numpy())
+            found.append(saliency(network, self._input(some), wanted, self.method, self.layer).numpy())
             if progress:
                 progress(min(start + BATCH, len(rows)), len(rows))
         return np.concatenate(found)
@@ -105,7 +113,7 @@ class Explainer:
 
 def explain(
     run: RunFolder,
-    method: Method = "grad_cam",
+    method: Method = "layer_cam",
     layer: str | None = None,
     pairs: Sequence[tuple[str, str]] = (),
     progress: Progress | None = None,
@@ -118,6 +126,7 @@ def explain(
     Raises:
         EmotionError: as `Explainer`, or an unknown class or layer.
     """
+    keep_memory()
     explainer = Explainer(run, method, layer)
     table = explainer.table
     wanted = list(pairs) or [
@@ -129,12 +138,18 @@ def explain(
     everyone = sorted({row for rows in (*typical.values(), *confused.values()) for row in rows})
     if not everyone:
         raise DataError(f"expected right answers or confusions to explain in {run.name}, found none.")
-    found = dict(zip(everyone, explainer.maps(everyone, progress), strict=True))
+    mistaken = [row for rows in confused.values() for row in rows]
+    shown = [*everyone, *mistaken]
+    classes = np.concatenate([table.predicted[everyone], table.labels[mistaken]])
+    maps = explainer.maps(shown, classes, progress)
+    found = dict(zip(everyone, maps[: len(everyone)], strict=True))
+    of_labels = dict(zip(mistaken, maps[len(everyone) :], strict=True))
     images = dict(zip(everyone, explainer.pixels(everyone), strict=True))
 
     there = run.file("explanation")
     shutil.rmtree(there, ignore_errors=True)  # sheets of another method or layer would be taken for ours
     sheets: list[dict[str, Any]] = []
+    notes: list[str] = []
 
     def sheet(
         name: str, title: str, caption: str, rows: Sequence[Sequence[np.ndarray]], labels: Sequence[str]
@@ -142,8 +157,13 @@ def explain(
         figures.sheet(rows, there / f"{name}.png", labels)
         sheets.append({"file": f"{name}.png", "title": title, "caption": caption})
 
-    def overlaid(rows: Sequence[int]) -> list[np.ndarray]:
-        return [figures.overlay(images[row], found[row]) for row in rows]
+    def overlaid(rows: Sequence[int], maps: Mapping[int, np.ndarray] = found) -> list[np.ndarray]:
+        return [figures.overlay(images[row], maps[row]) for row in rows]
+
+    def average(rows: Sequence[int]) -> np.ndarray:
+        image = np.mean([images[row] for row in rows], 0).astype(np.uint8)
+        saliency = np.mean([found[row] for row in rows], 0)
+        return figures.overlay(image, saliency / max(float(saliency.max()), 1e-12))
 
     if typical:
         sheet(
@@ -153,17 +173,12 @@ def explain(
             [overlaid(rows[:SHOWN]) for rows in typical.values()],
             list(typical),
         )
-        means = [
-            figures.overlay(
-                np.mean([images[r] for r in rows], 0).astype(np.uint8), np.mean([found[r] for r in rows], 0)
-            )
-            for rows in typical.values()
-        ]
         sheet(
             "averages",
             "Average maps",
-            f"The mean of up to {AVERAGED} right answers a class, on their mean image: {', '.join(typical)}.",
-            [means],
+            f"The mean of up to {AVERAGED} right answers a class, scaled to its maximum, on their mean image: "
+            f"{', '.join(typical)}.",
+            [[average(rows) for rows in typical.values()]],
             [],
         )
     for number, ((label, answer), rows) in enumerate(confused.items(), start=1):
@@ -171,24 +186,26 @@ def explain(
             sheet(
                 f"pair-{number}",
                 f"{label} taken for {answer}",
-                f"What spoke for {answer}; the surest of these mistakes.",
-                [overlaid(rows)],
-                [],
+                f"What spoke for {answer}, and what for {label}; the surest of these mistakes.",
+                [overlaid(rows), overlaid(rows, of_labels)],
+                [f"for {answer}", f"for {label}"],
             )
+        else:
+            notes.append(f"No image of {label} in the {explainer.part} part was taken for {answer}.")
     examples = [rows[0] for rows in typical.values()] or everyone[:1]
     labels = list(typical) or [""]
     for number, one in enumerate(
         layers(explainer.predictor.network, explainer._input([examples[0]])), start=1
     ):
-        maps = explainer.feature_maps(examples, one.name)
-        shown = [
-            [images[row], *map(figures.heat, channels)] for row, channels in zip(examples, maps, strict=True)
+        channels = explainer.feature_maps(examples, one.name)
+        pictured = [
+            [images[row], *map(figures.heat, each)] for row, each in zip(examples, channels, strict=True)
         ]
         sheet(
             f"features-{number}",
             f"Feature maps of {one.name}",
-            f"{one.channels} channels of {one.edge}×{one.edge}; those {len(maps[0])} that differ most.",
-            shown,
+            f"{one.channels} channels of {one.edge}×{one.edge}; those {len(channels[0])} that differ most.",
+            pictured,
             labels,
         )
     facts = {
@@ -197,5 +214,6 @@ def explain(
         "layer": explainer.layer,
         "part": explainer.part,
         "sheets": sheets,
+        "notes": notes,
     }
     atomic.write_json(there / "sheets.json", facts)

@@ -8,6 +8,7 @@ from PIL import Image
 
 from emotion.errors import ConfigError
 from emotion.evaluation import predictions
+from emotion.reporting.page import Note
 from emotion.reporting.report import make_page
 from emotion.runs import RunFolder
 from emotion.training.explain import Explainer, explain
@@ -18,7 +19,11 @@ def test_sheets_of_every_kind(finished: RunFolder) -> None:
     wrong = int((table.predicted != table.labels).argmax())
     pair = (table.classes[table.labels[wrong]], table.classes[table.predicted[wrong]])
     told: list[tuple[int, int]] = []
-    explain(finished, "grad_cam", pairs=[pair], progress=lambda done, total: told.append((done, total)))
+    absent = next(
+        (a, b) for a in table.classes for b in table.classes
+        if a != b and not ((table.labels == table.classes.index(a)) & (table.predicted == table.classes.index(b))).any()
+    )  # fmt: skip
+    explain(finished, pairs=[pair, absent], progress=lambda done, total: told.append((done, total)))
     there = finished.file("explanation")
     facts = json.loads((there / "sheets.json").read_text())
     titles = [sheet["title"] for sheet in facts["sheets"]]
@@ -30,7 +35,9 @@ def test_sheets_of_every_kind(finished: RunFolder) -> None:
             assert picture.width > 50
     assert told[-1][0] == told[-1][1] > 0
     sections = {section.name: section for section in make_page([finished]).sections}
-    assert "Grad-CAM of backbone." in sections["explanation"].lead
+    assert "LayerCAM of backbone." in sections["explanation"].lead
+    (said,) = (block.text for block in sections["explanation"].blocks if isinstance(block, Note))
+    assert said == f"No image of {absent[0]} in the test part was taken for {absent[1]}."
     explain(finished, "occlusion", pairs=[pair])  # replaces what was there
     assert json.loads((there / "sheets.json").read_text())["method"] == "occlusion"
 
@@ -42,6 +49,8 @@ def test_maps_are_of_the_answers(finished: RunFolder) -> None:
     together = explainer.maps(rows)
     assert together.shape[0] == 20
     assert together[17] == pytest.approx(explainer.maps([17])[0], abs=1e-3)
+    other = (explainer.table.predicted[[17]] + 1) % 7
+    assert explainer.maps([17], other)[0] != pytest.approx(together[17], abs=1e-3)  # another class, another map
     ids = [explainer.table.ids[row] for row in rows]
     stored = explainer.store.frame["id"].to_list()
     assert (explainer.pixels(rows)[3] == explainer.store.images[stored.index(ids[3])]).all()
