@@ -10,7 +10,8 @@ from emotion.evaluation import predictions
 from emotion.evaluation.predictions import Predictions
 from emotion.launch import compose
 from emotion.reporting import tables
-from emotion.reporting.quiz import Answers, Quiz, compared, write_person
+from emotion.reporting.people import agreements, compared
+from emotion.reporting.quiz import Answers, Quiz, folder_name, write_person
 from emotion.runs import RunFolder
 from emotion.schema import RunConfig, validate
 from emotion.training.progress import preparing
@@ -48,6 +49,13 @@ def _config(data: str, overrides: list[str]) -> RunConfig:
 def judge(files: list[Path], runs: list[Path], quizzes_dir: Path) -> None:
     """Keep each person's answers as a folder that reads like a run, and print people and runs in one table."""
     given = [Answers.read(file) for file in files]
+    names = [folder_name(one.person) for one in given]
+    if len(set(names)) < len(names):
+        twice = next(one.person for one in given if names.count(folder_name(one.person)) > 1)
+        raise DataError(
+            f"expected one file a person, found two of {twice}. Two people need two names: change the entry "
+            '"person" of one file.'
+        )
     quizzes = {one.quiz for one in given}
     if len(quizzes) > 1:
         raise DataError(f"expected answers to one quiz, found some to {len(quizzes)}.")
@@ -66,4 +74,6 @@ def judge(files: list[Path], runs: list[Path], quizzes_dir: Path) -> None:
     networks = {
         run.name: predictions.read(run.predictions("test"), quiz.classes) for run in map(RunFolder.open, runs)
     }
-    print(tables.text(compared(people, networks)))
+    for table in (compared(people, networks), agreements(people, networks)):
+        if table is not None:
+            print(tables.text(table))

@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emotion.reporting import data_card, judged, numbers, sections, svg
+from emotion.errors import EmotionError
+from emotion.reporting import data_card, judged, numbers, people, sections, svg
 from emotion.reporting.album import Album, ImageLookup
 from emotion.reporting.contenders import Contender, contenders, differing
 from emotion.reporting.estimates import headline_cells, said, stars
-from emotion.reporting.evidence import HEADLINE, METRIC_HINTS, METRIC_NAMES, Evidence, Subject
+from emotion.reporting.evidence import HEADLINE, METRIC_HINTS, METRIC_NAMES, PERSON, Evidence, Subject
 from emotion.reporting.page import (
     Beside,
     Block,
@@ -44,11 +45,13 @@ def page(
     commands: Sequence[str] = (),
     test: bool = False,
 ) -> Page:
-    found = ranked(contenders(subjects))
+    networks = [subject for subject in subjects if subject.model != PERSON]
+    found = ranked(contenders(networks or subjects))
     album = Album()
     place = standing(found)
     made: list[Section | None] = [
         _ranking(found, place, test),
+        _people(subjects),
         _differences(place),
         _by_class(found),
         _hard(place, album, images),
@@ -57,13 +60,13 @@ def page(
         _folds(found, place, test),
         _configurations(found),
         *_each(found, album, images),
-        *_data(subjects),
+        *_data(networks or subjects),
         _reproduce(subjects, commands),
     ]
     return Page(
         title=_title(found),
         kicker="Comparison of runs",
-        byline=(f"{len(subjects)} runs", "ranked by validation accuracy"),
+        byline=(_counted(len(networks), len(subjects) - len(networks)), "ranked by validation accuracy"),
         finding=_finding(found, place),
         sections=tuple(section for section in made if section is not None),
         faces=album.faces,
@@ -75,7 +78,8 @@ def _title(found: Sequence[Contender]) -> str:
         dict.fromkeys(subject.data for contender in found for subject in contender.subjects)
     )
     if len(found) == 1:
-        return f"{found[0].first.model} on {datasets}, {len(found[0].subjects)} folds"
+        folds = f", {len(found[0].subjects)} folds" if found[0].folded else ""
+        return f"{found[0].first.model} on {datasets}{folds}"
     return f"{_number_word(len(found))} configurations on {datasets}"
 
 
@@ -183,6 +187,43 @@ def _test_cell(contender: Contender) -> Cell:
         return Cell(numbers.percent(found.value), found.value, numbers.interval(found.low, found.high))
     mean = float(np.mean(values))
     return Cell(numbers.percent(mean), mean, f"folds {numbers.interval(min(values), max(values))}")
+
+
+def _people(subjects: Sequence[Subject]) -> Section | None:
+    """People who have answered a quiz, beside every network that was tested on its images."""
+    tested = [subject for subject in subjects if "test" in subject.parts]
+    answers = {_who(s): s.parts["test"].table for s in tested if s.model == PERSON}
+    if not answers:
+        return None
+    asked: set[str] = set().union(*(table.ids for table in answers.values()))
+    networks = {s.run.name: s.parts["test"].table for s in tested if s.model != PERSON}
+    known = {name: table for name, table in networks.items() if asked <= set(table.ids)}
+    blocks: list[Block] = []
+    try:
+        kappas = people.agreements(answers, known)
+        blocks += [Sheet(people.compared(answers, known)), *([Sheet(kappas)] if kappas else [])]
+    except EmotionError as error:
+        blocks.append(Note(f"They can’t be compared. {error}"))
+    blocks += [
+        Note(f"{s.run.name} was not tested on the images of the quiz.")
+        for s in subjects
+        if s.model != PERSON and s.run.name not in known
+    ]
+    lead = "What people said of test images, beside what networks say of the very same ones."
+    return Section("people", "People", lead, tuple(blocks))
+
+
+def _who(subject: Subject) -> str:
+    return str(subject.flat.get("name") or subject.run.name)
+
+
+def _counted(runs: int, persons: int) -> str:
+    """
+    >>> _counted(2, 1)
+    '2 runs and 1 person'
+    """
+    parts = [(runs, "run" if runs == 1 else "runs"), (persons, "person" if persons == 1 else "people")]
+    return " and ".join(f"{number} {word}" for number, word in parts if number)
 
 
 def _differences(place: Standing) -> Section | None:

@@ -16,19 +16,16 @@ import yaml
 
 from emotion import atomic
 from emotion.errors import DataError
-from emotion.evaluation import agreement, metrics, predictions
+from emotion.evaluation import metrics, predictions
 from emotion.evaluation.predictions import Predictions
-from emotion.reporting import numbers
 from emotion.reporting.album import picture_address
 from emotion.reporting.evidence import PERSON
 from emotion.reporting.report import template, text_of
-from emotion.reporting.tables import Cell, Column, Table
 from emotion.runs import FORMAT as RUN_FORMAT
 from emotion.runs import RunFolder
 
 FORMAT = 1
 EDGE_PX = 336
-_SCORES = ("accuracy", "balanced_accuracy", "f1_macro")
 
 
 @dataclass(frozen=True)
@@ -184,68 +181,6 @@ def write_person(quiz: Quiz, answers: Answers, there: Path) -> RunFolder:
     }
     atomic.write_json(folder.file("status.json"), {**status, "epoch": 0, "epochs": 0})
     return folder
-
-
-def compared(people: Mapping[str, Predictions], runs: Mapping[str, Predictions]) -> Table:
-    """People and networks on the same images: those that every person has answered.
-
-    Raises:
-        DataError: they share no images, or a network's table lacks some.
-    """
-    shared = set.intersection(*(set(table.ids) for table in people.values()))
-    if not shared:
-        raise DataError("expected images that everybody has answered, found none.")
-    rows = []
-    for name, table in {**people, **runs}.items():
-        frame = table.frame.filter(table.frame["id"].is_in(list(shared)))
-        if frame.height < len(shared):
-            raise DataError(
-                f"expected predictions of {name} for the {len(shared)} images of the quiz, found "
-                f"{frame.height}: it was tested on other images. A quiz made from its run folder asks for its own."
-            )
-        kept = Predictions(frame, table.classes, table.meta)
-        found = metrics.compute(kept.labels, kept.probabilities, kept.classes)
-        cells = [Cell(numbers.percent(found[score]), found[score]) for score in _SCORES]
-        rows.append(
-            (found["accuracy"], (Cell(name, name), Cell("person" if name in people else "network"), *cells))
-        )
-    rows.sort(key=lambda row: -row[0])
-    columns = (
-        Column("Who", number=False),
-        Column("Kind", number=False),
-        Column("Accuracy"),
-        Column("Balanced accuracy"),
-        Column("Macro F1"),
-    )
-    margin = 0.98 / np.sqrt(len(shared))  # 1.96 standard errors at a half
-    notes = (
-        f"With {len(shared)} images, an accuracy is known to about ±{100 * margin:.0f} points.",
-        *_agreement(people),
-    )
-    return Table(
-        f"People and networks on the same {len(shared)} images.",
-        columns,
-        tuple(r for _, r in rows),
-        notes=notes,
-    )
-
-
-def _agreement(people: Mapping[str, Predictions]) -> list[str]:
-    """How far people agree with one another, in sentences."""
-    if len(people) < 2:
-        return []
-    names = list(people)
-    shared = sorted(set.intersection(*(set(table.ids) for table in people.values())))
-    answers = []
-    for table in people.values():
-        said = dict(zip(table.ids, table.predicted.tolist(), strict=True))
-        answers.append([said[name] for name in shared])
-    classes = len(people[names[0]].classes)
-    if len(names) == 2:
-        kappa = agreement.cohen_kappa(answers[0], answers[1], classes)
-        return [f"Agreement of {names[0]} and {names[1]}: Cohen's kappa {numbers.decimal(kappa, 2)}."]
-    kappa = agreement.fleiss_kappa(np.array(answers).T, classes)
-    return [f"Agreement of the {len(names)} people: Fleiss' kappa {numbers.decimal(kappa, 2)}."]
 
 
 def _json(path: Path, what: str) -> dict[str, Any]:

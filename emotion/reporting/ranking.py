@@ -99,6 +99,8 @@ def _as_people_saw(subjects: Sequence[Subject]) -> list[str]:
 
 
 def _without(subject: Subject, part: Part) -> str:
+    if subject.model == PERSON:
+        return f"{subject.run.name} is a person, who has answered test images only: --test compares on those."
     state = "" if subject.finished else f" (it is {subject.status.get('state') or 'half-written'})"
     return f"{subject.run.name} has no {PART_NAMES[part]} predictions{state}: its command completes it."
 

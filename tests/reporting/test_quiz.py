@@ -1,5 +1,6 @@
 """The quiz: played by keyboard in a browser, closed, opened again and finished; and what becomes of the answers."""
 
+import dataclasses
 import json
 import re
 import subprocess
@@ -11,11 +12,14 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from emotion.commands.quiz import judge
-from emotion.errors import DataError
+from emotion.errors import DataError, RunError
 from emotion.evaluation import predictions
 from emotion.evaluation.agreement import cohen_kappa, fleiss_kappa
 from emotion.reporting.evidence import Subject
-from emotion.reporting.quiz import Answers, Quiz, compared, write_person
+from emotion.reporting.numbers import MISSING
+from emotion.reporting.page import Sheet
+from emotion.reporting.people import agreements, compared
+from emotion.reporting.quiz import Answers, Quiz, write_person
 from emotion.reporting.ranking import rank
 from emotion.reporting.report import make_page
 from emotion.runs import RunFolder
@@ -113,7 +117,7 @@ def test_a_person_is_a_row_beside_the_networks(
     quiz.write(there, pixels(COUNT))
     files = [answers_file(quiz, tmp_path, "Ada", 9), answers_file(quiz, tmp_path, "Bob", 6)]
     judge(files, [run.path], there)
-    said = capsys.readouterr().out
+    said, kappas = capsys.readouterr().out.split("Agreement, as Cohen's kappa,")
     network = predictions.read(run.predictions("test"))
     own = (network.predicted == network.labels)[:COUNT].mean()
     for who, accuracy in (("Ada", 9 / COUNT), ("Bob", 6 / COUNT), (run.name, own)):
@@ -121,15 +125,32 @@ def test_a_person_is_a_row_beside_the_networks(
         assert f"{100 * accuracy:.1f}" in line
     right = np.array(quiz.labels)
     a, b = ((right + (np.arange(COUNT) >= n)) % 7 for n in (9, 6))
-    assert f"Cohen's kappa {cohen_kappa_score(a, b):.2f}" in said
+    assert ["Bob", f"{cohen_kappa_score(a, b):.2f}", MISSING] in [
+        line.split() for line in kappas.splitlines()
+    ]
     person = RunFolder.open(there / quiz.folder_name / "person-ada")
     assert Subject(person).parts["test"].values["accuracy"] == 9 / COUNT
     assert "Ada" in make_page([person]).title
     place = rank([run, person], part="test")
     assert {row[0].text: row[1].sort for row in place.table.rows}["Ada"] == 9 / COUNT
     assert f"On the {COUNT} test images that every person has answered." in place.notes
-    ranking = make_page([run, person]).tables()[0]
-    assert any("Ada" in cell.text for row in ranking.rows for cell in row)
+    bob = RunFolder.open(there / quiz.folder_name / "person-bob")
+    page = make_page([run, person, bob])
+    assert page.byline[0] == "1 run and 2 people"
+    assert not any(
+        "Ada" in cell.text for row in page.tables()[0].rows for cell in row
+    )  # of validation images
+    (section,) = (section for section in page.sections if section.name == "people")
+    scores, agreed = (block.table for block in section.blocks if isinstance(block, Sheet))
+    assert {row[0].text: row[2].sort for row in scores.rows} == {"Ada": 9 / 12, "Bob": 6 / 12, run.name: own}
+    theirs = network.predicted[:COUNT]
+    assert {row[0].text: row[1].sort for row in agreed.rows} == {
+        "Ada": None,
+        "Bob": pytest.approx(cohen_kappa_score(a, b)),
+        run.name: pytest.approx(cohen_kappa_score(theirs, a)),
+    }
+    with pytest.raises(RunError, match="person-ada is a person, .* --test"):
+        rank([run, person])
 
 
 def test_wrong_answers_are_refused(quiz: Quiz, run: RunFolder, tmp_path: Path) -> None:
@@ -143,8 +164,30 @@ def test_wrong_answers_are_refused(quiz: Quiz, run: RunFolder, tmp_path: Path) -
         with pytest.raises(DataError, match=said):
             write_person(quiz, broken, tmp_path)
     other = predictions.read(run.predictions("val"))
+    with pytest.raises(DataError, match="two of Ada"):
+        judge([answers_file(quiz, tmp_path, "Ada", 9)] * 2, [], tmp_path)
     with pytest.raises(DataError, match="other images"):
         compared({"Ada": answers.table(quiz)}, {"net": other.with_meta(part="test")})
+
+
+def test_three_people_and_other_orders_of_classes(quiz: Quiz, tmp_path: Path) -> None:
+    people = {
+        name: Answers.read(answers_file(quiz, tmp_path, name, right)).table(quiz)
+        for name, right in (("Ada", 9), ("Bob", 6), ("Cy", 3))
+    }
+    said = np.array([table.predicted for table in people.values()])
+    table = agreements(people, {})
+    assert table is not None
+    assert table.notes[0].endswith(f"Fleiss' kappa {fleiss_kappa(said.T, 7):.2f}.")
+    turned = dataclasses.replace(
+        quiz, classes=FER2013[::-1], labels=tuple(6 - label for label in quiz.labels)
+    )
+    answers = Answers.read(answers_file(quiz, tmp_path, "Di", 9))
+    same = dataclasses.replace(answers, quiz=turned.digest).table(turned)
+    both = agreements({"Ada": people["Ada"], "Di": same}, {})
+    assert both is not None
+    assert both.rows[1][1].sort == 1  # the same words
+    assert agreements({"Ada": people["Ada"]}, {}) is None
 
 
 def test_kappas() -> None:

@@ -50,7 +50,9 @@ def test_maps_are_of_the_answers(finished: RunFolder) -> None:
     assert together.shape[0] == 20
     assert together[17] == pytest.approx(explainer.maps([17])[0], abs=1e-3)
     other = (explainer.table.predicted[[17]] + 1) % 7
-    assert explainer.maps([17], other)[0] != pytest.approx(together[17], abs=1e-3)  # another class, another map
+    assert explainer.maps([17], other)[0] != pytest.approx(
+        together[17], abs=1e-3
+    )  # another class, another map
     ids = [explainer.table.ids[row] for row in rows]
     stored = explainer.store.frame["id"].to_list()
     assert (explainer.pixels(rows)[3] == explainer.store.images[stored.index(ids[3])]).all()
