@@ -8,14 +8,16 @@ from emotion.reporting.report import write_report
 from emotion.runs import RunFolder
 from emotion.training.explain import explain as write_sheets
 from emotion.training.pictures import PicturesOfRuns
-from emotion.training.progress import progress
+from emotion.training.progress import progress, resampling
 
 
 def explain(path: Path, method: Method, layer: str | None, pairs: list[str]) -> None:
     """Write the sheets and the report that shows them, and print where it lies."""
     run = RunFolder.open(path)
     write_sheets(run, method, layer, [_pair(text) for text in pairs], progress(print, "Explained", "images"))
-    print(write_report([run], run.file("report.html"), PicturesOfRuns()))
+    with resampling():
+        report = write_report([run], run.file("report.html"), PicturesOfRuns())
+    print(report)
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -4,12 +4,15 @@ from pathlib import Path
 
 from emotion.errors import RunError
 from emotion.reporting.sweep import SweepFolder, write_tables
+from emotion.training.progress import resampling
 
 
 def table(folder: Path, test: bool) -> None:
     """Write the tables anew from the runs' predictions and print the first."""
     sweep = SweepFolder.open(folder)
-    print(write_tables(sweep, test))
+    with resampling():
+        found = write_tables(sweep, test)
+    print(found)
     print(sweep.path)
 
 

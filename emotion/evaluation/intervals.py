@@ -29,6 +29,8 @@ quotes them: wider than necessary where the recalls of large classes differ much
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, replace
 from functools import cached_property
 from statistics import NormalDist
@@ -139,6 +141,22 @@ def resample(units: Units, count: int, seed: int) -> Iterator[npt.NDArray[np.flo
         yield times[units.of_image]
 
 
+_watching: ContextVar[Callable[[int, int], None]] = ContextVar("_watching", default=lambda done, total: None)
+
+
+@contextmanager
+def watched(progress: Callable[[int, int], None]) -> Iterator[None]:
+    """Tell `progress` how many resamples of how many are done, for every bootstrap inside the block.
+
+    Whoever has a terminal is far from whoever needs an interval, and nothing between them cares.
+    """
+    before = _watching.set(progress)
+    try:
+        yield
+    finally:
+        _watching.reset(before)
+
+
 def bootstrap(
     evaluators: Sequence[Callable[[Floats], Mapping[str, Floats]]],
     units: Units,
@@ -147,10 +165,15 @@ def bootstrap(
     seed: int = 0,
 ) -> list[dict[str, Floats]]:
     """What each of the evaluators makes of the very same resamples, (resamples,) values a metric."""
+    progress = _watching.get()
     blocks: list[list[Mapping[str, Floats]]] = [[] for _ in evaluators]
+    done = 0
+    progress(done, resamples)
     for weights in resample(units, resamples, seed):
         for evaluate, found in zip(evaluators, blocks, strict=True):
             found.append(evaluate(weights))
+        done += weights.shape[1]
+        progress(done, resamples)
     return [_joined(found) for found in blocks]
 
 

@@ -173,6 +173,7 @@ def write_person(quiz: Quiz, answers: Answers, there: Path) -> RunFolder:
     atomic.write_text(folder.file("config.yaml"), yaml.safe_dump(config, allow_unicode=True, sort_keys=False))
     atomic.write_json(folder.file("splits.json"), {"format": RUN_FORMAT, "strategy": "quiz", "data": facts})
     atomic.write_json(folder.file("metrics.json"), {"format": RUN_FORMAT, "test": scores, "cost": {}})
+    atomic.write_json(folder.file("environment.json"), {"format": RUN_FORMAT})  # nothing to say of a person's
     status = {
         "format": RUN_FORMAT,
         "state": "finished",

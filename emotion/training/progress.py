@@ -2,7 +2,8 @@
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from emotion.training.console import duration
 
@@ -44,3 +45,19 @@ def counting(say: Callable[[str], None], did: str, things: str, total: int) -> C
 def preparing(say: Callable[[str], None]) -> Callable[[int, int], None]:
     """The progress of making a store."""
     return progress(say, "Prepared", "images")
+
+
+@contextmanager
+def resampling() -> Iterator[None]:
+    """In a terminal, how far each longer bootstrap inside the block is; in a log, nothing."""
+    from emotion.evaluation.intervals import watched  # slow to import, and others need only a line
+
+    told: list[Callable[[int, int], None]] = []
+
+    def show(done: int, total: int) -> None:
+        if not done:
+            told[:] = [progress(lambda line: None, "Drew", "resamples")]
+        told[0](done, total)
+
+    with watched(show):
+        yield

@@ -43,7 +43,7 @@ from emotion.training.console import Log, epoch_line, is_terminal
 from emotion.training.evaluate import cost, predict
 from emotion.training.folder import Status, now, read_status, write_config
 from emotion.training.pictures import StoredPictures
-from emotion.training.progress import counting
+from emotion.training.progress import counting, resampling
 from emotion.training.views import Views, views
 
 
@@ -351,7 +351,8 @@ class Run:
         from emotion.reporting.report import write_report
 
         run = RunFolder(self.folder.path)
-        path = write_report([run], self.folder.file("report.html"), StoredPictures(self.store))
+        with resampling():
+            path = write_report([run], self.folder.file("report.html"), StoredPictures(self.store))
         leaky = "leaky " if "protocol" in run.metrics else ""
         for part in SCORED:
             if part in run.metrics:

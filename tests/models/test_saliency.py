@@ -1,6 +1,8 @@
 """Saliency maps: against a hand count, against the package grad-cam, and on faces whose parts are known."""
 
+import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,6 +24,7 @@ from emotion.models.saliency import (
     occlusion,
     saliency,
 )
+from emotion.reporting import figures
 from emotion.schema import LinearHead
 
 
@@ -246,6 +249,19 @@ def test_layers_are_not_branches_of_a_block(name: str, edge: int, whole: str) ->
     network = timm.create_model(name).eval()
     found = {layer.edge: layer.name for layer in layers(network, torch.zeros(1, 3, 96, 96))}
     assert found[edge] == whole
+
+
+@pytest.mark.slow
+def test_a_gallery_of_64_images_takes_two_cores_ten_seconds_at_most(tmp_path: Path) -> None:
+    """EfficientNet-B0 at 112 px. In processor time, which doesn't depend on what else the machine does."""
+    network = timm.create_model("efficientnet_b0", num_classes=7).eval()
+    x = torch.randn(64, 3, 112, 112)
+    images = np.random.default_rng(0).integers(0, 256, (64, 112, 112, 3), np.uint8)
+    started = time.process_time()
+    maps = saliency(network, x, torch.arange(64) % 7).numpy()
+    pictures = [figures.overlay(image, one) for image, one in zip(images, maps, strict=True)]
+    figures.sheet([pictures[row : row + 8] for row in range(0, 64, 8)], tmp_path / "gallery.png")
+    assert time.process_time() - started < 20
 
 
 def test_default_layer_is_deep_but_not_too_coarse() -> None:

@@ -137,6 +137,7 @@ def test_a_person_is_a_row_beside_the_networks(
     bob = RunFolder.open(there / quiz.folder_name / "person-bob")
     page = make_page([run, person, bob])
     assert page.byline[0] == "1 run and 2 people"
+    assert "missing" not in {section.name for section in page.sections}
     assert not any(
         "Ada" in cell.text for row in page.tables()[0].rows for cell in row
     )  # of validation images

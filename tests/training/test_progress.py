@@ -1,7 +1,13 @@
 """How far a piece of work is: rewritten in a terminal, one line in a log."""
 
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
 import pytest
 
+from emotion.evaluation import intervals
+from emotion.evaluation.predictions import Meta, from_arrays
 from emotion.training import progress
 
 
@@ -36,3 +42,33 @@ def test_a_terminal_sees_the_time_that_is_left(
     assert capsys.readouterr().out == ""  # no flicker
     show(1000, 1000)
     assert capsys.readouterr().out == "\r\033[K"
+
+
+def test_bootstraps_tell_a_terminal(
+    clock: list[float], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two one after the other each begin anew, however deep the bootstrap is."""
+    table = from_arrays(
+        [str(row) for row in range(40)],
+        [0, 1] * 20,
+        np.full((40, 2), 0.5),
+        ("a", "b"),
+        Meta("drawn", "test", "r"),
+    )
+
+    def slow(*args: Any) -> Iterator[Any]:
+        for block in draw(*args):
+            clock[0] += 1
+            yield block
+
+    def shown() -> str:
+        with progress.resampling():
+            for _ in range(2):
+                intervals.estimate(table, ["f1_macro"], resamples=1024)
+        return capsys.readouterr().out
+
+    draw = intervals.resample
+    monkeypatch.setattr(intervals, "resample", slow)
+    assert shown() == ""
+    monkeypatch.setattr(progress.sys.stdout, "isatty", lambda: True)
+    assert shown().count("\rDrew 256 of 1,024 resamples, 0:00:03 left") == 2
