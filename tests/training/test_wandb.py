@@ -120,24 +120,27 @@ def test_every_epoch_has_its_confusion_matrix(run: Train) -> None:
     assert trained.confusions[trained.status["best"]["epoch"]] == expected.tolist()
 
 
+@pytest.mark.parametrize(
+    ("error", "exit_code"), [(RunError("the disk is on fire"), 1), (KeyboardInterrupt(), 130)]
+)
 def test_a_crash_shows_and_a_continued_run_is_one_run(
-    run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: BaseException, exit_code: int, run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Offline W&B makes two runs of one id that is used twice, so the file is written anew."""
     step = ExpressionClassifier.training_step
 
     def broken(self: ExpressionClassifier, batch: Any, batch_idx: int) -> Any:
         if self.current_epoch == 1:
-            raise RunError("the disk is on fire")
+            raise error
         return step(self, batch, batch_idx)
 
     monkeypatch.setattr(ExpressionClassifier, "training_step", broken)
-    with pytest.raises(RunError):
+    with pytest.raises(type(error)):
         run("logger=wandb")
     monkeypatch.setattr(ExpressionClassifier, "training_step", step)
     (folder,) = (path for path in (tmp_path / "runs").iterdir() if path.is_dir())
     crashed = only(folder)
-    assert crashed.exit_code == 1
+    assert crashed.exit_code == exit_code
     assert len(curves(crashed)) == 1
     continued = only(run("logger=wandb").path)
     assert (continued.id, continued.exit_code) == (crashed.id, 0)
