@@ -346,7 +346,7 @@ Out = Annotated[Path, typer.Option("--out", "-o", help="The new run folder.")]
 
 @app.command()
 def ensemble(paths: Paths, out: Out) -> None:
-    """Average the probabilities of finished runs: a run folder that report and compare take."""
+    """Average what finished runs answer, or one run's snapshots: a run folder that report and compare take."""
     from emotion.commands.combine import ensemble
 
     ensemble(paths, out)

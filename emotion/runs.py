@@ -57,6 +57,20 @@ class RunFolder:
     def predictions(self, part: Part) -> Path:
         return self.path / "predictions" / f"{part}.parquet"
 
+    def snapshot_weights(self, number: int) -> Path:
+        """The weights at the end of a cycle of `schedule=cyclic_cosine`, counted from 1; written as `best.ckpt` is."""
+        return self.path / "checkpoints" / f"snapshot_{number}.ckpt"
+
+    def snapshot_predictions(self, number: int, part: Part) -> Path:
+        return self.path / "predictions" / f"snapshot_{number}" / f"{part}.parquet"
+
+    def snapshots(self, part: Part) -> list[Path]:
+        """The prediction tables of a part by the snapshots of a run, in the order of cycles."""
+        found = []
+        while (path := self.snapshot_predictions(len(found) + 1, part)).is_file():
+            found.append(path)
+        return found
+
     def checkpoint(self, which: Literal["best", "last"]) -> Path:
         return self.path / "checkpoints" / f"{which}.ckpt"
 

@@ -509,6 +509,15 @@ class CosineSchedule(Named):
     final: Share = Field(0.0, description="learning rate at the end, as a share of lr")
 
 
+class CyclicCosineSchedule(Named):
+    name: Literal["cyclic_cosine"] = "cyclic_cosine"
+    cycles: Annotated[int, Field(ge=2)] = Field(
+        5,
+        description="so many cosines from lr to final; the weights at the end of each are kept, for `emotion ensemble`",
+    )
+    final: Share = Field(0.0, description="learning rate at the end of a cycle, as a share of lr")
+
+
 class OneCycleSchedule(Named):
     name: Literal["one_cycle"] = "one_cycle"
     rise: Fraction = Field(0.3, description="share of the steps in which the learning rate rises")
@@ -688,6 +697,7 @@ _BUILT_IN: dict[str, dict[type[Named], str | None]] = {
     "schedule": {
         ConstantSchedule: "emotion.models.schedules:constant",
         CosineSchedule: "emotion.models.schedules:cosine",
+        CyclicCosineSchedule: "emotion.models.schedules:cyclic_cosine",
         OneCycleSchedule: "emotion.models.schedules:one_cycle",
         PlateauSchedule: "emotion.models.schedules:plateau",
         InverseTimeSchedule: "emotion.models.schedules:inverse_time",
@@ -933,6 +943,9 @@ def validate(plain: dict[str, Any]) -> RunConfig:
     model = sections.get("model")
     if isinstance(model, ModelConfig):
         problems += _model_problems(model)
+    schedule, trainer = sections.get("schedule"), sections.get("trainer")
+    if isinstance(schedule, CyclicCosineSchedule) and isinstance(trainer, TrainerConfig):
+        problems += _cycle_problems(schedule, trainer)
     if problems:
         count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError("\n  ".join([f"The configuration has {count}:", *problems]))
@@ -956,6 +969,18 @@ def _model_problems(model: ModelConfig) -> Iterator[str]:
         yield (
             f"model.freeze_epochs: expected null where nothing is frozen, found {model.freeze_epochs}; "
             "name the layers in model.freeze"
+        )
+
+
+def _cycle_problems(schedule: CyclicCosineSchedule, trainer: TrainerConfig) -> Iterator[str]:
+    """A cycle has to end with an epoch: that is when weights are kept."""
+    epochs = trainer.max_epochs
+    if epochs % schedule.cycles:
+        fitting = [str(n) for n in range(2, epochs + 1) if epochs % n == 0]
+        near = f"one of {', '.join(fitting)}" if fitting else "a trainer.max_epochs that can be divided"
+        yield (
+            f"schedule.cycles: expected cycles of whole epochs, found {schedule.cycles} cycles in "
+            f"trainer.max_epochs={epochs}; {near} would do"
         )
 
 

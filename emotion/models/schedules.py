@@ -7,9 +7,11 @@ from typing import Literal
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
+from emotion.registry import Named
 from emotion.schema import (
     ConstantSchedule,
     CosineSchedule,
+    CyclicCosineSchedule,
     InverseTimeSchedule,
     OneCycleSchedule,
     PlateauSchedule,
@@ -40,6 +42,22 @@ def cosine(config: CosineSchedule, optimizer: Optimizer, steps: int, epochs: int
         return _cosine(1.0, config.final, (step - warmup) / max(steps - warmup, 1))
 
     return _by_step(optimizer, factor)
+
+
+def cyclic_cosine(
+    config: CyclicCosineSchedule, optimizer: Optimizer, steps: int, epochs: int, mode: Mode
+) -> LambdaLR:
+    """`cycles` times half a cosine from lr to `final` (Huang et al. 2017, Snapshot ensembles, eq. 2)."""
+    length = max(steps // config.cycles, 1)
+    return _by_step(optimizer, lambda step: _cosine(1.0, config.final, step % length / length))
+
+
+def finished_cycle(config: Named, epoch: int, epochs: int) -> int | None:
+    """The number, from 1, of the cycle that ends with `epoch`, counted from 0; None where none does."""
+    if not isinstance(config, CyclicCosineSchedule):
+        return None
+    cycle, rest = divmod(epoch + 1, epochs // config.cycles)
+    return None if rest else cycle
 
 
 def one_cycle(

@@ -1,9 +1,10 @@
-"""What happens at the end of an epoch: the metrics' row, the best and the last checkpoint, the progress line."""
+"""What happens at the end of an epoch: the metrics' row, the checkpoints, the progress line."""
 
 import io
 import math
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -14,13 +15,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from emotion import atomic
 from emotion.models.classifier import ExpressionClassifier
+from emotion.models.schedules import finished_cycle
 from emotion.runs import FORMAT, RunFolder
 from emotion.schema import RunConfig
 from emotion.training import checkpoint
 
 
 class EpochKeeper(lightning.Callback):
-    """Keeps the history, chooses the best epoch and writes both checkpoints after every epoch's validation.
+    """Keeps the history, chooses the best epoch and writes the checkpoints after every epoch's validation.
 
     Args:
         folder: of the run.
@@ -110,7 +112,10 @@ class EpochKeeper(lightning.Callback):
             pl_module.plateau.step(row[self.monitor])
         if self._is_best(row):
             self.best = {"epoch": trainer.current_epoch, "metric": self.monitor, "value": row[self.monitor]}
-            self._save_best(pl_module)
+            self._save(pl_module, self.folder.checkpoint("best"), trainer.current_epoch)
+        cycle = finished_cycle(self.config.schedule, trainer.current_epoch, self.config.trainer.max_epochs)
+        if cycle is not None:
+            self._save(pl_module, self.folder.snapshot_weights(cycle), trainer.current_epoch)
         if self._should_stop():
             trainer.should_stop = True
         write_history(self.folder, self.history)
@@ -142,13 +147,9 @@ class EpochKeeper(lightning.Callback):
     def stopped_early(self) -> bool:
         return bool(self.history) and self._should_stop()
 
-    def _save_best(self, module: ExpressionClassifier) -> None:
-        assert self.best is not None
+    def _save(self, module: ExpressionClassifier, path: Path, epoch: int) -> None:
         state = {key: tensor.detach().cpu() for key, tensor in module.network.state_dict().items()}
-        checkpoint.save_weights(
-            self.folder.checkpoint("best"),
-            {**self.description, "epoch": self.best["epoch"], "state_dict": state},
-        )
+        checkpoint.save_weights(path, {**self.description, "epoch": epoch, "state_dict": state})
 
 
 def _plateau(module: lightning.LightningModule) -> torch.optim.lr_scheduler.ReduceLROnPlateau | None:

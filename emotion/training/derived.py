@@ -21,41 +21,65 @@ _SUMMED = ("parameters", "trainable", "macs", "train_s", "file_mib")
 
 
 def write_ensemble(runs: Sequence[RunFolder], target: Path, command: str) -> RunFolder:
-    """Write the average of finished runs as a run folder that reports and comparisons take.
+    """Write the average of finished runs, or of one's snapshots, as a run folder that reports and comparisons take.
 
     Raises:
-        DataError: fewer than two runs, or no part of which all have predictions of the same images.
+        DataError: one run without snapshots, or no part of which all have predictions of the same images.
         RunError: a run isn't finished, or `target` is there already.
     """
     for run in runs:
         if not run.finished:
             raise RunError(f"expected finished runs, found {run.path} {run.status['state']}.")
+    snapshots = len(runs) == 1
+    if snapshots and len(runs[0].snapshots("val")) < 2:
+        raise DataError(
+            f"expected two runs or more, or one with snapshots (schedule=cyclic_cosine), found {runs[0].path} alone "
+            "and without."
+        )
     found: dict[Part, Predictions] = {}
     problem = "no part of which all runs have predictions"
     for part in SCORED:
-        if not runs or not all(run.has(part) for run in runs):
+        tables = _snapshot_tables(runs[0], part) if snapshots else _tables(runs, part)
+        if not tables:
             continue
         try:
-            found[part] = ensemble.average(
-                [predictions.read(run.predictions(part)) for run in runs], target.name
-            )
+            found[part] = ensemble.average(tables, target.name)
         except DataError as error:
             problem = str(error)
     if not found:
         raise DataError(f"expected runs that can be averaged, found {len(runs)}: {problem}")
-    costs = [run.metrics.get("cost", {}) for run in runs]
-    cost = {key: sum(c[key] for c in costs) for key in _SUMMED if all(key in c for c in costs)}
-    names = ", ".join(run.name for run in runs)
+    if snapshots:
+        count = len(runs[0].snapshots("val"))
+        cost = runs[0].metrics.get("cost", {})
+        costs = {key: cost[key] * (1 if key == "train_s" else count) for key in _SUMMED if key in cost}
+        title, averaged = f"average of {count} snapshots", f"the {count} snapshots of {runs[0].name}"
+    else:
+        each = [run.metrics.get("cost", {}) for run in runs]
+        costs = {key: sum(c[key] for c in each) for key in _SUMMED if all(key in c for c in each)}
+        title, averaged = f"average of {len(runs)}", ", ".join(run.name for run in runs)
     return write_derived(
         runs,
         target,
         found,
-        kind="ensemble",
-        title=f"average of {len(runs)}",
-        note=f"Not trained: the mean of the probabilities of {names}.",
-        cost=cost,
+        kind="snapshots" if snapshots else "ensemble",
+        title=title,
+        note=f"Not trained: the mean of the probabilities of {averaged}.",
+        cost=costs,
         command=command,
     )
+
+
+def _tables(runs: Sequence[RunFolder], part: Part) -> list[Predictions]:
+    """The runs' predictions of a part; [] where one has none."""
+    if not all(run.has(part) for run in runs):
+        return []
+    return [predictions.read(run.predictions(part)) for run in runs]
+
+
+def _snapshot_tables(run: RunFolder, part: Part) -> list[Predictions]:
+    return [
+        predictions.read(path).with_meta(run=f"{run.name} {path.parent.name}") for path in run.snapshots(part)
+    ]
 
 
 def write_derived(

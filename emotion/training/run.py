@@ -1,6 +1,7 @@
 """One run: from a checked configuration to predictions, metrics and a report, continued wherever it was left."""
 
 import contextlib
+import itertools
 import logging
 import time
 import traceback
@@ -285,10 +286,11 @@ class Run:
     def evaluate(
         self, data: ExpressionDataModule, device: torch.device, parts: tuple[Part, ...]
     ) -> ExpressionClassifier:
-        """Write the prediction tables of `parts` from the best weights (`val_last`: from the last ones)."""
+        """Write the prediction tables of `parts` by the best weights (`val_last`: the last ones) and by snapshots."""
         best = checkpoint.load_weights(self.folder.checkpoint("best"))
         classifier = self.classifier_from(best, best["state_dict"])
         for part in parts:
+            of = classifier
             if part == "val_last":
                 last = checkpoint.load(checkpoint.readable(self.folder.checkpoint("last")))
                 state = {
@@ -297,29 +299,54 @@ class Run:
                     if k.startswith("network.")
                 }
                 of = self.classifier_from(best, state)
-            else:
-                of = classifier
-            scored = "val" if part == "val_last" else part
-            loader = data.evaluation_dataloader(scored)
-            told = counting(self.log, f"Scored {part}:", "images", len(data.split.part(scored)))
-            rows, found = predict(of, loader, device, told)
-            frame = self.store.frame[rows]
-            table = tables.from_arrays(
-                frame["id"].to_list(),
-                frame["label"].to_numpy(),
-                found,
-                self.store.classes,
-                tables.Meta(
-                    self.config.data.shown_name,
-                    "val" if scored == "val" else "test",
-                    self.folder.name,
-                    selected_on_this_part=part == "val",
-                ),
-                groups=frame["group"].to_list(),
-                fold=self.config.fold,
-            )
+            table = self.score(of, data, device, part, selected=part == "val")
             tables.write(self.folder.predictions(part), table)
+        for number in itertools.count(1):
+            weights = self.folder.snapshot_weights(number)
+            if not weights.is_file():
+                break
+            of = self.classifier_from(best, checkpoint.load_weights(weights)["state_dict"])
+            for part in parts:
+                if part != "val_last":
+                    table = self.score(of, data, device, part, said=f"{part} by snapshot {number}")
+                    tables.write(self.folder.snapshot_predictions(number, part), table)
         return classifier
+
+    def score(
+        self,
+        classifier: ExpressionClassifier,
+        data: ExpressionDataModule,
+        device: torch.device,
+        part: Part,
+        *,
+        selected: bool = False,
+        said: str = "",
+    ) -> tables.Predictions:
+        """The predictions of `classifier` on a part.
+
+        Args:
+            selected: its weights were chosen by their score on this part.
+            said: what the part is called in the log; "": by its name.
+        """
+        scored = "val" if part == "val_last" else part
+        loader = data.evaluation_dataloader(scored)
+        told = counting(self.log, f"Scored {said or part}:", "images", len(data.split.part(scored)))
+        rows, found = predict(classifier, loader, device, told)
+        frame = self.store.frame[rows]
+        return tables.from_arrays(
+            frame["id"].to_list(),
+            frame["label"].to_numpy(),
+            found,
+            self.store.classes,
+            tables.Meta(
+                self.config.data.shown_name,
+                "val" if scored == "val" else "test",
+                self.folder.name,
+                selected_on_this_part=selected,
+            ),
+            groups=frame["group"].to_list(),
+            fold=self.config.fold,
+        )
 
     def classifier_from(self, best: dict[str, Any], state: dict[str, torch.Tensor]) -> ExpressionClassifier:
         network = door.rebuild(best["network"])
@@ -361,6 +388,9 @@ class Run:
                     f"{leaky}{part.replace('_', ' '):>4}: accuracy {scores['accuracy']:.1%}, balanced accuracy "
                     f"{scores['balanced_accuracy']:.1%}, macro F1 {scores['f1_macro']:.3f}"
                 )
+        snapshots = len(run.snapshots("val"))
+        if snapshots > 1:
+            self.log(f"{snapshots} snapshots were kept; `emotion ensemble {run.path} -o DIR` averages them.")
         self.log(f"{path}")
 
     def _failed(self, error: BaseException, status: Status) -> None:

@@ -9,6 +9,7 @@ from torch import nn
 from emotion import registry, schema
 from emotion.errors import ConfigError
 from emotion.models.optimizers import parameter_groups
+from emotion.models.schedules import finished_cycle
 
 
 def stepper(name: str, **keys: object) -> torch.optim.Optimizer:
@@ -79,6 +80,25 @@ def test_cosine_is_torch_s_after_the_warm_up() -> None:
         assert value == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9)
         optimizer.step()
         reference.step()
+
+
+def test_cyclic_cosine_is_torch_s_warm_restarts() -> None:
+    found = rates("cyclic_cosine", 100, cycles=4, final=0.1)
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=2.0)
+    reference = torch.optim.lr_scheduler.CosineAnnealingWarmRestarts(optimizer, 25, eta_min=0.2)
+    for value in found:
+        assert value == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-9)
+        optimizer.step()
+        reference.step()
+
+
+def test_a_cycle_ends_with_an_epoch() -> None:
+    config = schema.CyclicCosineSchedule(cycles=3)
+    found = [finished_cycle(config, epoch, 12) for epoch in range(12)]
+    assert found == [None, None, None, 1, None, None, None, 2, None, None, None, 3]
+    assert finished_cycle(schema.CosineSchedule(), 11, 12) is None
+    with pytest.raises(ConfigError, match="found 5 cycles in trainer.max_epochs=12; one of 2, 3, 4, 6, 12"):
+        schema.validate({"schedule": {"name": "cyclic_cosine"}, "trainer": {"max_epochs": 12}})
 
 
 def test_one_cycle_rises_and_falls() -> None:
