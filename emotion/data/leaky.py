@@ -15,6 +15,7 @@ from PIL import Image
 from emotion.data.table import SampleTable, Source
 
 REVISION = "1"
+COPY = "#copy"  # in the ids of copies
 _ROTATE_DEG, _SHIFT, _ZOOM = 15.0, 0.1, 0.1
 
 
@@ -38,7 +39,7 @@ def with_copies(table: SampleTable) -> SampleTable:
         originals.append(rows[lacking % len(rows)])
         numbers.append(1 + lacking // len(rows))
     original, number = np.concatenate(originals), np.concatenate(numbers)
-    copy_ids = [f"{ids[row]}#copy{n:04d}" for row, n in zip(original, number, strict=True)]
+    copy_ids = [f"{ids[row]}{COPY}{n:04d}" for row, n in zip(original, number, strict=True)]
     copies = frame[original].with_columns(id=pl.Series(copy_ids))
     note = (
         f"Leaky protocol (data.protocol=leaky): {len(original):,} changed copies were added before the split, so test "

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import polars as pl
 
+from emotion.data.leaky import COPY
 from emotion.data.partition import partition
 from emotion.data.table import EXTRA, SPLITS
 from emotion.errors import DataError
@@ -32,7 +33,8 @@ class Split:
     `fold`, `folds`, `seed`, `val_fraction`, `test_fraction`; `counts` a part and class; `hash` of each
     part's ids; `leaks` (kind, parts, count, ids in the second part); `leaked_test_ids` (test samples that
     share an id, a group or their pixels with anything that the run learns from or selects by); `warnings`; and
-    where it applies `per_class`, `extra` (images beside the data set's own in train) and `protocol` (leaky).
+    where it applies `per_class`, `extra` (images beside the data set's own in train), `protocol` (leaky) and `before`
+    (images of each class before a subset was drawn or copies were added).
 
     Attributes:
         official_test: where the other parts were made from a balanced subset of the rest: the test part that the data
@@ -131,8 +133,12 @@ def make_split(
     }
     extra = (frame["split"] == EXTRA).fill_null(False).to_numpy()
     rows, beside = np.flatnonzero(~extra), np.empty(0, np.int64)
+    whole = rows
     if per_class is not None:
         rows, beside = _balanced_subset(frame, rows, per_class, names, seed)
+        whole = np.setdiff1d(whole, beside)
+    if leaky:
+        whole = whole[~frame["id"].gather(whole).str.contains(COPY, literal=True).to_numpy()]
     dealt = frame[rows]
     if per_class is not None:
         dealt = dealt.with_columns(split=pl.lit(None, pl.String))
@@ -159,6 +165,8 @@ def make_split(
     _describe(frame, split, names, found_leaks, warnings)
     if per_class is not None:
         split.manifest["per_class"] = per_class
+    if per_class is not None or leaky:
+        split.manifest["before"] = _counts(frame, {"before": whole}, names)["before"]
     if leaky:
         count = len(split.manifest["leaked_test_ids"])
         split.manifest["protocol"] = "leaky"

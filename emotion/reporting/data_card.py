@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+import numpy as np
+from pydantic import ValidationError
+
+from emotion.data import sampling as filling
+from emotion.registry import entries
 from emotion.reporting import numbers, svg
 from emotion.reporting.evidence import PART_NAMES, Evidence, Subject
 from emotion.reporting.page import Beside, Block, Chart, Facts, Key, Note, Section
@@ -41,6 +47,8 @@ def data(subject: Subject, name: str = "data", scored: bool = True) -> Section:
             Note("The split of this run (splits.json) can’t be read."),
             Facts(_data_facts(subject, counts, scored)),
         ]
+    balanced = sampling(subject) if scored else None
+    blocks += [balanced] if balanced is not None else []
     blocks += [Note(str(text)) for text in (splits.get("data") or {}).get("notes") or ()]
     blocks += _leak_blocks(subject, scored)
     title = "Data" if name == "data" else f"Data: {subject.data}"
@@ -69,6 +77,37 @@ def class_chart(
     )
 
 
+def sampling(subject: Subject) -> Chart | None:
+    """Which share each class has before and after balancing; None where nothing is balanced, or not known how.
+
+    Before: the training part, or all there was where a subset was drawn or copies were added before the split. After:
+    what an epoch shows.
+    """
+    splits, section = subject.splits, subject.config.get("sampling")
+    train = _split_counts(splits).get("train")
+    if not train or not isinstance(section, Mapping) or section.get("name") not in entries("sampling"):
+        return None
+    names = list(train)
+    try:
+        chosen = entries("sampling")[section["name"]].schema.model_validate(section)
+    except ValidationError:
+        return None
+    labels = np.repeat(np.arange(len(names)), [train[name] for name in names])
+    shown = np.bincount(labels[filling.build(chosen).plan(labels, 0, 0)[0]], minlength=len(names))
+    start = splits.get("before") or train
+    before = [float(start.get(name, 0)) for name in names]
+    if np.allclose(np.array(before) / sum(before), shown / shown.sum()):
+        return None
+    groups = [("before", "grey", before), ("an epoch", "blue", [float(value) for value in shown])]
+    columns = (Column("Class", number=False), Column("Before"), Column("An epoch"))
+    rows = tuple(
+        (Cell(name, name), *(Cell(numbers.count(values[row]), values[row]) for *_, values in groups))
+        for row, name in enumerate(names)
+    )
+    table = Table("Images of each class before and after balancing.", columns, rows, sortable=False)
+    return replace(class_chart(names, groups, table), title="Classes before and after balancing")
+
+
 def without_leaks(subject: Subject) -> Evidence | None:
     leaked = _leaked_ids(subject)
     return subject.shown.without(leaked) if subject.shown is not None and leaked else None
@@ -76,7 +115,10 @@ def without_leaks(subject: Subject) -> Evidence | None:
 
 def natural_counts(subject: Subject, classes: Sequence[str]) -> list[float] | None:
     """(K,) images of each class in all parts together, before any balancing; None where that isn't known."""
-    parts = _split_counts(subject.splits).values()
+    before = subject.splits.get("before")
+    if not before and (subject.leaky or subject.splits.get("per_class")):
+        return None
+    parts = [before] if before else _split_counts(subject.splits).values()
     if not parts or any(set(part) != set(classes) for part in parts):
         return None
     return [float(sum(part[name] for part in parts)) for name in classes]

@@ -204,7 +204,8 @@ def fer2013(emotion_data: Path) -> list[np.ndarray]:
     [
         *((Filter("edges", {"operator": name}), 0.0) for name in ("prewitt", "scharr", "sobel", "roberts")),
         (Filter("normalize"), 0.008),
-        (Filter("clahe", {"clip_limit": 0.99}), 0.0155),  # of every image; a sample has more
+        # 1.5 % of all 35,887; 300 images have a standard error of 0.2 points, so that a sample may well show 1.8 %
+        (Filter("clahe", {"clip_limit": 0.99}), 0.0155),
     ],
     ids=str,
 )
@@ -216,6 +217,7 @@ def test_what_study_b_s_truncation_left(found: Filter, share: float, fer2013: li
 
 
 def test_study_b_s_deviations_were_whole_numbers(fer2013: list[np.ndarray]) -> None:
+    """Of all 35,887 images −7 to 24; but for one nearly black image with a spot, the largest is 9."""
     images = np.stack([Filter("standardize", as_published=True)(image) for image in fer2013])
     low, _ = Filter("standardize", as_published=True).value_range
     assert -6 <= images.min() + low <= -3

@@ -79,6 +79,9 @@ def test_it_leaks_and_says_so_where_the_honest_protocol_does_not(tmp_path: Path)
     assert len(leaky.manifest["leaked_test_ids"]) == round(share * len(leaky.test))
     assert "leaky protocol" in leaky.manifest["warnings"][-1]
     assert len(set(leaky.manifest["counts"]["test"].values())) == 1  # the test part is balanced as well
+    before = leaky.manifest["before"]
+    assert sum(before.values()) == 140
+    assert len(set(before.values())) > 1
     honest, share = measured(tmp_path, "sampling=oversample", "sampling.augmented=copies")
     assert share == 0
     assert "protocol" not in honest.manifest

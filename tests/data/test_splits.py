@@ -403,6 +403,8 @@ def test_a_balanced_subset_is_drawn_before_the_split_and_the_published_test_part
     assert split.manifest["counts"]["test"] == dict.fromkeys("abcd", 5)
     assert split.manifest["counts"]["val"] == dict.fromkeys("abcd", 9)
     assert (split.manifest["strategy"], split.manifest["per_class"]) == ("holdout", 50)
+    before = np.bincount(frame["label"].to_numpy()[:700]).tolist()
+    assert list(split.manifest["before"].values()) == before
     assert set(split.manifest["hash"]) == {"train", "val", "test", "official_test"}
 
 
