@@ -66,7 +66,7 @@ class RunFolder:
 
     def snapshots(self, part: Part) -> list[Path]:
         """The prediction tables of a part by the snapshots of a run, in the order of cycles."""
-        found = []
+        found: list[Path] = []
         while (path := self.snapshot_predictions(len(found) + 1, part)).is_file():
             found.append(path)
         return found

@@ -351,6 +351,8 @@ class Run:
     def classifier_from(self, best: dict[str, Any], state: dict[str, torch.Tensor]) -> ExpressionClassifier:
         network = door.rebuild(best["network"])
         network.load_state_dict(state)
+        if self.config.model.freeze and self.config.model.freeze_epochs is None:
+            network.freeze(self.config.model.freeze)  # what was never trained isn't counted as trainable
         device_module = DevicePreprocess.from_dict(best["device"])
         counts = torch.ones(len(best["classes"]), dtype=torch.int64)
         return ExpressionClassifier(self.config, network, device_module, counts)

@@ -47,13 +47,18 @@ def start_from(network: Network, classes: tuple[str, ...], contents: dict[str, A
     backbone = {k.removeprefix("backbone."): t for k, t in state.items() if k.startswith("backbone.")}
     wrong = misfit(network.backbone.state_dict(), backbone)
     if wrong:
-        theirs, ours = contents["network"], network.description
         raise RunError(
-            f"model.init_from: expected a run of {ours['name']} with {ours['args']}, found {theirs['name']} with "
-            f"{theirs['args']}: tensors {wrong}. Set model, model.args and model.input_size as in that run."
+            f"model.init_from: expected a run of {_told(network.description)}, found one of "
+            f"{_told(contents['network'])}: tensors {wrong}. Set model, model.args and model.input_size as in that run."
         )
     network.backbone.load_state_dict(backbone)
     return _start_head(network, classes, contents)
+
+
+def _told(description: dict[str, Any]) -> str:
+    """A network as a person would name it."""
+    arguments = "".join(f", {key} {value}" for key, value in description["args"].items())
+    return f"{description['name']} ({description['size_px']} px{arguments})"
 
 
 def _start_head(network: Network, classes: tuple[str, ...], contents: dict[str, Any]) -> str:

@@ -56,6 +56,8 @@ def test_a_run_goes_on_from_another_s_weights_and_normalisation(run: Train, sour
     assert checkpoint.load_weights(frozen.checkpoint("best"))["device"]["mean"] == [0.0, 0.0, 0.0]
     assert "(backbone and head)" in frozen.file("log.txt").read_text()
     assert "of them frozen" in frozen.file("log.txt").read_text()
+    head = sum(tensor.numel() for key, tensor in then.items() if key.startswith("head."))
+    assert frozen.metrics["cost"]["trainable"] == head
     assert torch.load(frozen.checkpoint("best"), weights_only=True)["config"]["model"]["init_from"] is None
 
 
@@ -93,7 +95,9 @@ def test_a_run_without_its_weights_is_refused(source: RunFolder, tmp_path: Path,
 
 
 def test_another_network_is_refused(source: RunFolder, run: Train) -> None:
-    with pytest.raises(RunError, match=r"expected a run of resnet10t .*, found test_resnet with"):
+    with pytest.raises(
+        RunError, match=r"of resnet10t \(48 px, in_chans 3\), found one of test_resnet \(48 px"
+    ):
         run(f"model.init_from={source.path}", "model=resnet10t")
 
 
@@ -170,6 +174,7 @@ def test_two_stages_in_one_run(run: Train, monkeypatch: pytest.MonkeyPatch) -> N
     assert not torch.equal(means[1], means[2])
     assert not torch.equal(kernels[1], kernels[2])
     assert "frozen until epoch 3" in done.file("log.txt").read_text()
+    assert done.metrics["cost"]["trainable"] == done.metrics["cost"]["parameters"]
 
 
 def test_max_norm_holds_after_training(run: Train) -> None:
