@@ -1,13 +1,14 @@
 """A published accuracy beside ours: the difference, its interval, and what may be said of it.
 
 Theirs is known by the number and its n alone, so its variance is p(1 − p)/n. Ours has several runs on the same images,
-and both were drawn: a crossed design of J runs and N images, whose mean has the variance
-σ²(images)/N + σ²(runs)/J + σ²(rest)/(N·J) (Owen 2007, The pigeonhole bootstrap, Annals of Applied Statistics 1:386,
-section 3), estimated from the mean squares of the two-way analysis of variance as
-(MS(images) + MS(runs) − MS(rest))/(N·J) (Searle, Casella, McCulloch 1992, Variance components, chapter 4). Images that
-come in groups (a person) are drawn as groups. Folds hold different images and share training images: the variance of
-their mean is (1/J + 1/(J − 1))·s² (Nadeau and Bengio 2003). The interval is Student's, with the degrees of freedom of
-Satterthwaite (1946).
+and both were drawn: J runs crossed with N images. With effects of the image, of the run and of both together, the
+mean has the variance σ²(images)/N + σ²(runs)/J + σ²(rest)/(N·J). The mean squares of the two-way analysis of variance
+with one observation a cell have the expectations σ²(rest) + J·σ²(images), σ²(rest) + N·σ²(runs) and σ²(rest) (Schultz
+1955, Biometrics 11:123–135), so that (MS(images) + MS(runs) − MS(rest))/(N·J) estimates it. Images that come in groups
+(a person) are drawn as groups. Folds hold different images and share training images: the variance of their mean is
+(1/J + 1/(J − 1))·s², Nadeau and Bengio's correction (2003, Machine Learning 52:239–281) with a test part that is
+1/(J − 1) of the training part; it was derived for random splits and is customary for folds. The interval is Student's,
+with the degrees of freedom of Satterthwaite (1946). Tests hold its coverage against simulations.
 """
 
 import math
