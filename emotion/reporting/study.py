@@ -3,35 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from emotion import atomic
+from emotion import atomic, counter
+from emotion.data import augment as augmentation
+from emotion.data.preparation import Preparation
 from emotion.errors import EmotionError, RunError
 from emotion.evaluation import ensemble, metrics, predictions
 from emotion.evaluation.predictions import Predictions
 from emotion.evaluation.published import Beside as Difference
 from emotion.evaluation.published import Measured, beside, measure
+from emotion.registry import entries
 from emotion.reporting import data_card, judged, numbers, sections, tables
+from emotion.reporting.album import EDGE_PX, Album
 from emotion.reporting.evidence import Evidence, Subject
-from emotion.reporting.page import Beside, Block, Folded, Matrix, Note, Page, Prose, Section, Sheet
+from emotion.reporting.page import (
+    Beside,
+    Block,
+    Folded,
+    Matrix,
+    Note,
+    Page,
+    Prose,
+    Section,
+    Sets,
+    Sheet,
+    Shot,
+)
 from emotion.reporting.report import RESAMPLES_MANY, render
 from emotion.reporting.tables import Cell, Column, Table
 from emotion.runs import Part, RunFolder
 from emotion.studies.study import PROFILES, Profile, Row, Study
-from emotion.studies.tasks import Results
+from emotion.studies.tasks import Results, changed, runs_needed
 
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
 NOT_YET = "not measured yet"
 METHOD = (
     "Difference: ours minus published, in points, with its 95 % interval. The published number varies by p(1 − p)/n, "
-    "ours by its images (by person where there are several of one) and its runs, a crossed design (Owen 2007; folds: "
+    "ours by its images (by person where there are several of one) crossed with its runs (folds: corrected as by "
     "Nadeau and Bengio 2003); Student's t with Satterthwaite's degrees of freedom. Reproduced: 0 is inside and the "
-    "interval no wider than ± 5 points. Undecided: 0 is inside a wider one. Above, below: 0 is outside."
+    "interval no wider than ± 5 points. Undecided: 0 is inside a wider one. Above, below: 0 is outside. Shortened: "
+    "not the run that is to be reproduced; the column profile says in what."
 )
 _MIB = 2**20 / 1e6
+_FACES, _DRAWS = 3, 8  # of a policy's grid
 
 
 @dataclass(frozen=True)
@@ -40,12 +59,16 @@ class Outcome:
 
     Attributes:
         profile: the one that its runs were made by; None where there are none.
+        wanted: the number of runs that the profile asks for.
+        changed: what that profile does otherwise than the full one, key → (here, in full).
         tables: of the part that is held against the published number: a run each, or one of an ensemble.
         why: why nothing is measured; empty where something is.
     """
 
     row: Row
     profile: Profile | None = None
+    wanted: int = 0
+    changed: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
     runs: tuple[RunFolder, ...] = ()
     tables: tuple[Predictions, ...] = ()
     ours: Measured | None = None
@@ -65,12 +88,40 @@ class Outcome:
             return self.why or NOT_YET
         if self.row.differs:
             return f"not compared: {self.row.differs}"
-        return self.difference.verdict if self.difference else "no number published"
+        if self.difference is None:
+            return "no number published"
+        return f"{self.difference.verdict}{', shortened' if self.changed else ''}"
+
+    @property
+    def made_by(self) -> str:
+        """The profile, with what it does otherwise than the full one: epochs above all."""
+        if self.profile is None:
+            return numbers.MISSING
+        if self.profile == "smoke":
+            return "smoke: its scores mean nothing"
+        said = [
+            f"{key.removeprefix('trainer.')} {here or 'default'} instead of {full or 'default'}"
+            for key, (here, full) in self.changed.items()
+        ]
+        return f"{self.profile}{': ' if said else ''}{', '.join(said)}"
+
+    @property
+    def hardware(self) -> str:
+        """What the runs were made on: device, threads, precision."""
+        found = {_hardware(run.environment) for run in self.runs}
+        return "; ".join(sorted(found)) or numbers.MISSING
 
     def mean(self, name: str) -> float | None:
         """A metric's mean over the runs."""
         found = [metrics.compute(t.labels, t.probabilities, t.classes)[name] for t in self.tables]
         return float(np.mean(found)) if found else None
+
+    @property
+    def epochs(self) -> float | None:
+        """The epochs of a run on average, of the runs that were trained."""
+        known = [run.metrics.get("cost", {}).get("epochs") for run in self.runs]
+        values = [float(value) for value in known if value is not None]
+        return sum(values) / len(values) if values else None
 
     def cost(self, name: str) -> float | None:
         """What a run cost on average; an ensemble costs all of its runs."""
@@ -99,24 +150,31 @@ def gather(
     """Read what is kept of a study.
 
     Args:
-        profile: whose runs; None: of each row the full ones where there are all, else the short ones.
+        profile: whose runs; None: of each row the full ones where there are all, else the short ones, else those that
+            there are.
         unmeasured: why rows could not be measured just now, by name.
     """
     profiles = [profile] if profile else [name for name in PROFILES if name != "smoke"]
     found = []
     for row in study.rows:
         outcome = Outcome(row, why=(unmeasured or {}).get(row.name, ""))
-        for one in profiles:
-            runs = results.of(study, row, one)
+        for read, one in [
+            *((results.of, one) for one in profiles),
+            *((results.some, one) for one in profiles),
+        ]:
+            runs = read(study, row, one)
             if runs:
-                outcome = _outcome(row, one, runs)
+                outcome = _outcome(study, row, one, runs)
                 break
         found.append(outcome)
     return StudyTable(study, tuple(found))
 
 
-def _outcome(row: Row, profile: Profile, runs: Sequence[RunFolder]) -> Outcome:
+def _outcome(study: Study, row: Row, profile: Profile, runs: Sequence[RunFolder]) -> Outcome:
     part: Part = row.published.part
+    known = Outcome(
+        row, profile, runs_needed(study, row, profile), changed(study, row, profile), runs=tuple(runs)
+    )
     try:
         read = [predictions.read(run.predictions(part)) for run in runs]
         if row.ensemble:
@@ -124,12 +182,18 @@ def _outcome(row: Row, profile: Profile, runs: Sequence[RunFolder]) -> Outcome:
             read = [ensemble.average(named, row.name)]
         ours = measure(read)
     except EmotionError as error:
-        return Outcome(row, profile, tuple(runs), why=f"not measured: {error}")
+        return replace(known, why=f"not measured: {error}")
     published = row.published
     difference = None
     if published.accuracy is not None and published.n is not None and not row.differs:
         difference = beside(ours, published.accuracy, published.n)
-    return Outcome(row, profile, tuple(runs), tuple(read), ours, difference)
+    return replace(known, tables=tuple(read), ours=ours, difference=difference)
+
+
+def _hardware(environment: Mapping[str, Any]) -> str:
+    hardware = environment.get("hardware") or {}
+    device = hardware.get("gpu") or f"{hardware.get('cpu')}, {environment.get('threads')} threads"
+    return f"{device}, {environment.get('precision')}"
 
 
 def main_table(found: StudyTable) -> Table:
@@ -151,7 +215,9 @@ def main_table(found: StudyTable) -> Table:
         Column("file, ours"),
         Column("training, theirs"),
         Column("training, ours"),
-        Column("profile", number=False),
+        Column("epochs", "Of ours, the mean over runs; early stopping may end a run before its last"),
+        Column("hardware", "Of ours", number=False),
+        Column("profile", "Of ours, and what it does otherwise than the full one", number=False),
     ]
     rows = tuple(tuple(_cells(outcome, official)) for outcome in found.outcomes)
     return Table(found.study.title, tuple(columns), rows, notes=(METHOD, *_table_notes(found)))
@@ -168,7 +234,8 @@ def _cells(outcome: Outcome, official: bool) -> Iterator[Cell]:
     else:
         sd = "" if ours.sd is None else f" ± {100 * ours.sd:.1f}"
         yield Cell(f"{100 * ours.value:.1f}{sd}{numbers.SPACE}%", ours.value)
-        yield Cell(f"{ours.runs}{' folds' if ours.folded else ''}", float(ours.runs))
+        of = f" of {outcome.wanted}" if len(outcome.runs) < outcome.wanted else ""
+        yield Cell(f"{ours.runs}{of}{' folds' if ours.folded else ''}", float(ours.runs))
     if difference is None:
         yield Cell(numbers.MISSING)
     else:
@@ -187,7 +254,14 @@ def _cells(outcome: Outcome, official: bool) -> Iterator[Cell]:
     yield Cell(_megabytes(None if mib is None else mib * _MIB), mib)
     yield Cell(numbers.duration(theirs_s), theirs_s)
     yield Cell(numbers.duration(seconds), seconds)
-    yield Cell(outcome.profile or numbers.MISSING)
+    yield Cell(_epochs(outcome), outcome.epochs)
+    yield Cell(outcome.hardware)
+    yield Cell(outcome.made_by)
+
+
+def _epochs(outcome: Outcome) -> str:
+    value = outcome.epochs
+    return numbers.MISSING if value is None else f"{value:.1f}".removesuffix(".0")
 
 
 def _official(outcome: Outcome) -> Cell:
@@ -209,6 +283,16 @@ def _table_notes(found: StudyTable) -> Iterator[str]:
     for outcome in found.outcomes:
         for note in outcome.row.notes:
             yield f"{outcome.title}: {note}"
+    selected = [
+        outcome.title
+        for outcome in found.outcomes
+        if any(t.meta.selected_on_this_part for t in outcome.tables)
+    ]
+    if selected:
+        yield (
+            "Selected on these images: each run's best epoch was chosen on the very images that it is scored on, so "
+            f"that the scores are too good: {'; '.join(selected)}."
+        )
     flawed = [outcome.title for outcome in found.outcomes if outcome.row.flaw]
     if flawed:
         yield f"These rows repeat a mistake of the report and are there for comparison only: {'; '.join(flawed)}."
@@ -247,6 +331,7 @@ def findings(found: StudyTable) -> list[tuple[str, list[str]]]:
             by_verdict[outcome.difference.verdict].append(
                 f"{outcome.title}: {numbers.percent(outcome.ours.value)}, published "
                 f"{numbers.percent(outcome.row.published.accuracy)}, difference {ends} points"
+                f"{f' ({outcome.made_by})' if outcome.changed else ''}"
             )
         elif outcome.ours is not None:
             other.append(f"{outcome.title}: {numbers.percent(outcome.ours.value)}; {outcome.verdict}")
@@ -291,22 +376,25 @@ def page(found: StudyTable) -> Page:
     classes = tuple(Sheet(table) for table in class_tables(found))
     if classes:
         made.append(Section("classes", "Classes, theirs and ours", "", classes))
+    album = Album()
     details = tuple(
-        Folded(outcome.title, tuple(_details(outcome))) for outcome in found.outcomes if _shown(outcome)
+        Folded(outcome.title, tuple(_details(outcome, album)))
+        for outcome in found.outcomes
+        if _shown(outcome)
     )
     if details:
         lead = "Confusion, classes, ROC, learning curves and data of each measured row; of several runs the first."
         made.append(Section("rows", "Row by row", lead, details))
     measured = sum(outcome.ours is not None for outcome in found.outcomes)
     finding = f"{measured} of {len(found.outcomes)} rows are measured."
-    return Page(found.study.title, "Study", (found.study.report,), finding, tuple(made))
+    return Page(found.study.title, "Study", (found.study.report,), finding, tuple(made), album.faces)
 
 
 def _shown(outcome: Outcome) -> bool:
     return bool(outcome.tables) or outcome.row.published.confusion is not None
 
 
-def _details(outcome: Outcome) -> Iterator[Block]:
+def _details(outcome: Outcome, album: Album) -> Iterator[Block]:
     theirs = outcome.row.published.confusion
     if theirs is not None:
         rows = tuple(
@@ -323,13 +411,48 @@ def _details(outcome: Outcome) -> Iterator[Block]:
     yield Beside(
         (Matrix(name, caption, shown.table.classes, shown.confusion), Sheet(judged.worst_confusions(shown)))
     )
-    yield from judged.classes(shown).blocks
+    subject = Subject(outcome.runs[0], RESAMPLES_MANY)
+    yield from judged.classes(shown, data_card.natural_counts(subject, shown.table.classes)).blocks
     yield from judged.roc(shown).blocks
-    if not outcome.row.ensemble:
-        subject = Subject(outcome.runs[0], RESAMPLES_MANY)
-        if subject.run.file("metrics.csv").is_file():
-            yield from sections.learning(subject).blocks
-        yield from data_card.data(subject, scored=False).blocks
+    if outcome.row.ensemble:
+        return
+    if subject.run.file("metrics.csv").is_file():
+        yield from sections.learning(subject).blocks
+    yield from data_card.data(subject, scored=False).blocks
+    balanced = data_card.sampling(subject)
+    yield from [balanced] if balanced is not None else []
+    yield from _augmented(subject, album)
+
+
+def _augmented(subject: Subject, album: Album) -> Iterator[Sets]:
+    """Drawn faces as the row's policy changes them: kept runs have no pictures of their data.
+
+    Those may not be passed on.
+    """
+    from emotion.data.drawn import MIN_SIZE_PX, DrawnFaces
+
+    section = subject.config.get("augment") or {}
+    policy = augmentation.build(entries("augment")[section["name"]].schema.model_validate(section))
+    if policy is None:
+        return
+    data = subject.splits["data"]
+    drawn = DrawnFaces(
+        count=_FACES, persons=_FACES, size_px=int(np.clip(data["size_px"], MIN_SIZE_PX, EDGE_PX))
+    )
+    prepare = Preparation(drawn.size_px, data["channels"])
+    sets = []
+    for face in range(_FACES):
+        image = prepare(drawn.read(face))
+        streams = counter.mix(0, np.arange(_DRAWS), face, 0)
+        changed_images = policy(np.stack([image] * _DRAWS), streams)
+        shots = [Shot(album.add(image), f"face {face}", "as it is")]
+        shots += [
+            Shot(album.add(one), f"face {face}, draw {n}", "") for n, one in enumerate(changed_images, 1)
+        ]
+        sets.append(("", tuple(shots)))
+    words = ", ".join(f"{key} {value}" for key, value in section.items() if key != "name")
+    lead = f"Drawn faces under the policy {section['name']} ({words}); a run's own report shows its training images."
+    yield Sets("Augmentation", tuple(sets), lead)
 
 
 def write(found: StudyTable, folder: Path) -> str:

@@ -170,9 +170,24 @@ class StudyRun:
             return
         said = f"{self.study.name}, profile {self.profile}: {len(todo)} runs"
         if self.profile != "smoke":
-            minutes = [getattr(task.row.minutes, self.profile) for task in todo if task.row.minutes]
-            said += f", about {numbers.duration(60 * sum(minutes))} on two cores (estimated)"
+            said += f", {self._expected(todo)}"
         print(said, flush=True)
+
+    def _expected(self, todo: Sequence[Task]) -> str:
+        """The time that runs are expected to take, by what the row's kept runs took and by the study's file."""
+        known = {task.name: self.results.minutes(task) for task in todo}
+        measured = [minutes for minutes in known.values() if minutes is not None]
+        guessed = [
+            getattr(task.row.minutes, self.profile)
+            for task in todo
+            if known[task.name] is None and task.row.minutes
+        ]
+        sources = []
+        if measured:
+            sources.append(f"{len(measured)} by what kept runs of their rows took")
+        if guessed:
+            sources.append(f"{len(guessed)} by the estimates for two cores in the study's file")
+        return f"about {numbers.duration(60 * sum([*measured, *guessed]))} ({', '.join(sources)})"
 
     def _train(self, tasks: Sequence[Task]) -> None:
         ready = []

@@ -83,7 +83,7 @@ class Probe(_Strict):
 
 
 class Minutes(_Strict):
-    """What a run of the row is expected to take on two cores."""
+    """An estimate, by hand, of what a run of the row takes on two cores. What a kept run took goes before it."""
 
     full: float
     short: Annotated[float, Field(le=SHORT_LIMIT_MIN)]

@@ -14,6 +14,7 @@ from emotion.studies.study import Profile, Row, Study
 
 FORMAT = 1
 ROW_FILE = "row.json"
+_FULL: Profile = "full"
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,29 @@ def runs_needed(study: Study, row: Row, profile: Profile) -> int:
     )
 
 
+def changed(study: Study, row: Row, profile: Profile) -> dict[str, tuple[str | None, str | None]]:
+    """What `profile` does otherwise than `full` in a row and the rows it is computed from: key → (here, in full).
+
+    None stands for a key's default. Seeds are left out: the number of runs is a column of its own.
+    """
+    found: dict[str, tuple[str | None, str | None]] = {}
+    for name in row.needs:
+        found |= changed(study, study.row(name), profile)
+    if row.trained:
+        here, full = (_values(tasks_of(study, row, one)[0].overrides) for one in (profile, _FULL))
+        found |= {
+            key: (here.get(key), full.get(key))
+            for key in (*here, *(key for key in full if key not in here))
+            if key != "seed" and here.get(key) != full.get(key)
+        }
+    return found
+
+
+def _values(overrides: Sequence[str]) -> dict[str, str]:
+    """The last value of each key, and the key."""
+    return {key: value for key, _, value in (override.partition("=") for override in overrides)}
+
+
 def _folds(study: Study, row: Row, profile: Profile) -> int:
     assert row.folds is not None
     return study.profiles[profile].folds or row.folds
@@ -117,6 +141,16 @@ class Results:
                 return RunFolder(path)
         return None
 
+    def minutes(self, task: Task) -> float | None:
+        """What kept runs of this row and profile took on average, of whatever seed and fold; None: there are none."""
+        found = [
+            run.status.get("seconds", {}).get("total")
+            for other in tasks_of(task.study, task.row, task.profile)
+            if (run := self.find(other)) is not None
+        ]
+        known = [float(seconds) / 60 for seconds in found if seconds is not None]
+        return sum(known) / len(known) if known else None
+
     def stale(self, task: Task) -> bool:
         """Whether a run is kept that was made by another recipe."""
         paths = [folder / task.profile / task.name for folder in (self.committed, self.beside)]
@@ -140,6 +174,10 @@ class Results:
         """The kept runs of a row in the order of seeds and folds, if all that the profile asks for are there."""
         found = list(self._of(study, row, profile))
         return found if len(found) == runs_needed(study, row, profile) else []
+
+    def some(self, study: Study, row: Row, profile: Profile) -> list[RunFolder]:
+        """The kept runs of a row that is trained without folds, though others that the profile asks for are missing."""
+        return list(self._of(study, row, profile)) if row.trained and not row.folds else []
 
     def _of(self, study: Study, row: Row, profile: Profile) -> Iterator[RunFolder]:
         if row.runs_of is not None:

@@ -1,0 +1,167 @@
+"""A study's table and page from kept runs: what was measured, by how much less than the full profile, on what."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from emotion.evaluation import predictions
+from emotion.evaluation.published import beside, measure
+from emotion.reporting import numbers
+from emotion.reporting.report import render
+from emotion.reporting.study import Outcome, StudyTable, findings, gather, latex, main_table, markdown, page
+from emotion.runs import RunFolder
+from emotion.studies.run import Place, StudyRun
+from emotion.studies.study import PROFILES, Profile, Study, parse
+from emotion.studies.tasks import Results, changed, tasks_of
+from tests.reporting import fakes
+from tests.reporting.page_tree import parse as parse_page
+
+STUDY: dict[str, Any] = {
+    "name": "small",
+    "title": "Two rows",
+    "report": "r",
+    "about": "a",
+    "overrides": ["trainer.max_epochs=100"],
+    "cannot_support": ["much"],
+    "profiles": {
+        "full": {"about": "a", "seeds": [0, 1]},
+        "short": {"about": "a", "seeds": [0], "overrides": ["trainer.max_epochs=10"]},
+        "smoke": {"about": "a", "seeds": [0], "overrides": ["trainer.max_epochs=1"]},
+    },
+    "rows": [
+        {
+            "name": "one",
+            "title": "the one",
+            "data": "fer2013",
+            "overrides": ["model=minivgg"],
+            "minutes": {"full": 60, "short": 7},
+            "published": {"accuracy": 0.6, "n": 3589, "parameters": 3060071},
+        },
+        {
+            "name": "two",
+            "title": "the other",
+            "data": "fer2013",
+            "overrides": ["model=minivgg_tuned"],
+            "profiles": {"short": ["model.input_size=64"]},
+            "minutes": {"full": 90, "short": 9},
+        },
+        {"name": "both", "title": "both", "ensemble": ["one", "two"]},
+    ],
+}
+
+
+def small() -> Study:
+    return parse(yaml.safe_dump(STUDY), "here")
+
+
+def keep(results: Results, study: Study, row: str, profile: Profile, seed: int, runs: Path) -> RunFolder:
+    """A kept run of balanced sampling, whose every epoch was trained."""
+    run = fakes.make_run(
+        runs, seed=seed, config={"sampling": {"name": "balanced"}, "name": f"{row}{profile}"}, count=400
+    )
+    found = json.loads(run.file("metrics.json").read_text())
+    found["cost"]["epochs"] = {"full": 100, "short": 10, "smoke": 1}[profile]
+    run.file("metrics.json").write_text(json.dumps(found))
+    (task,) = [task for task in tasks_of(study, study.row(row), profile) if task.seed == seed]
+    results.keep(task, RunFolder(run.path))
+    return run
+
+
+@pytest.fixture
+def results(tmp_path: Path) -> Results:
+    return Results(tmp_path / "kept", tmp_path / "beside")
+
+
+def cells(found: StudyTable, row: int) -> dict[str, str]:
+    table = main_table(found)
+    return {column.title: cell.text for column, cell in zip(table.columns, table.rows[row], strict=True)}
+
+
+def test_two_seeds_of_the_full_profile(results: Results, tmp_path: Path) -> None:
+    study = small()
+    runs = [keep(results, study, "one", "full", seed, tmp_path / "runs") for seed in (0, 1)]
+    found = gather(study, results)
+    row = cells(found, 0)
+    tables = [predictions.read(run.predictions("test")) for run in runs]
+    each = [float((table.labels == table.predicted).mean()) for table in tables]
+    assert row["ours"] == f"{100 * np.mean(each):.1f} ± {100 * np.std(each, ddof=1):.1f}{numbers.SPACE}%"
+    expected = beside(measure(tables), 0.6, 3589)
+    assert row["difference"] == numbers.points(expected.value)
+    assert main_table(found).rows[0][4].note == numbers.points_interval(expected.low, expected.high)
+    assert row["verdict"] == expected.verdict
+    assert (row["runs"], row["epochs"], row["profile"]) == ("2", "100", "full")
+    assert row["hardware"] == "Test CPU, 2 threads, fp32"
+    assert row["training, ours"] == "20 min 42 s"
+
+
+def test_a_shortened_row_says_so_everywhere(results: Results, tmp_path: Path) -> None:
+    study = small()
+    for row in ("one", "two"):
+        keep(results, study, row, "short", 0, tmp_path / "runs" / row)
+    found = gather(study, results)
+    one, two, both = (cells(found, row) for row in range(3))
+    assert one["profile"] == "short: max_epochs 10 instead of 100"
+    assert one["verdict"].endswith(", shortened")
+    assert (one["epochs"], one["runs"]) == ("10", "1")
+    assert "model.input_size 64 instead of default" in two["profile"]
+    assert both["profile"] == two["profile"]  # by what it averages
+    assert any("max_epochs 10 instead of 100" in line for _, lines in findings(found) for line in lines)
+    for text in (markdown(found), latex(found)):
+        assert "max_epochs 10 instead of 100" in text.replace("\\_", "_")
+
+
+def test_one_of_two_seeds_is_shown_where_nothing_is_whole(results: Results, tmp_path: Path) -> None:
+    study = small()
+    keep(results, study, "one", "full", 1, tmp_path / "runs")
+    assert cells(gather(study, results), 0)["runs"] == "1 of 2"
+    keep(results, study, "one", "short", 0, tmp_path / "runs")
+    row = cells(gather(study, results), 0)  # a whole short row goes before half a full one
+    assert (row["runs"], row["epochs"]) == ("1", "10")
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_what_a_profile_changes(profile: Profile) -> None:
+    study = small()
+    epochs = {"full": None, "short": ("10", "100"), "smoke": ("1", "100")}[profile]
+    found = changed(study, study.row("one"), profile)
+    assert found == ({} if epochs is None else {"trainer.max_epochs": epochs})
+    assert ("model.input_size" in changed(study, study.row("both"), profile)) == (profile == "short")
+
+
+def test_the_expected_time_is_measured_where_it_can_be(
+    results: Results, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    study = small()
+    keep(results, study, "one", "full", 0, tmp_path / "runs")
+    running = StudyRun(study, "full", results, Place())
+    todo = {row: tasks_of(study, study.row(row), "full") for row in ("one", "two")}
+    todo["one"] = todo["one"][1:]
+    running._announce(study.ordered(), todo)
+    # 1301.5 s that the other seed took, and twice the file's 90 min
+    assert (
+        "small, profile full: 3 runs, about 3 h 22 min (1 by what kept runs of their rows took, 2 by the estimates for "
+        "two cores in the study's file)"
+    ) in capsys.readouterr().out
+
+
+def test_the_page_has_the_grid_and_both_distributions(results: Results, tmp_path: Path) -> None:
+    study = small()
+    keep(results, study, "one", "short", 0, tmp_path / "runs")
+    made = page(gather(study, results))
+    text = render(made)
+    tree = parse_page(text)
+    assert len(made.faces) == 3 * 9
+    grids = list(tree.find("ul", class_="sets"))
+    assert len(list(grids[0].find("use"))) == 3 * 9
+    assert "Classes before and after balancing" in tree.text
+    assert "Trust" in tree.text
+
+
+def test_what_isn_t_measured_has_no_epochs(results: Results) -> None:
+    row = cells(gather(small(), results), 0)
+    assert {row[name] for name in ("ours", "epochs", "hardware", "profile")} == {numbers.MISSING}
+    assert Outcome(small().row("one")).verdict == "not measured yet"
