@@ -48,6 +48,15 @@ class Measured:
 
 
 @dataclass(frozen=True)
+class Gap:
+    """A difference and the ends of its interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Beside:
     """Ours minus theirs.
 
@@ -132,26 +141,33 @@ def beside(ours: Measured, published: float, n: int, *, confidence: float = 0.95
     Raises:
         DataError: a share outside [0, 1] or n below 2.
     """
-    from scipy.special import stdtrit
-
     if not 0 <= published <= 1 or n < 2:
         raise DataError(
             f"expected a share and the number of images behind it, found {published} of {n} images."
         )
     parts = [*ours.parts, (published * (1 - published) / n, n - 1)]
-    variance = sum(part for part, _ in parts)
-    difference = ours.value - published
-    if not variance:
-        reach = 0.0
-    else:
-        freedom = variance**2 / sum(part**2 / of for part, of in parts)
-        reach = float(stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(variance)
-    low, high = difference - reach, difference + reach
+    found = gap(ours.value - published, parts, confidence=confidence)
     verdict: Verdict
-    if low > 0:
+    if found.low > 0:
         verdict = "above"
-    elif high < 0:
+    elif found.high < 0:
         verdict = "below"
     else:
-        verdict = "reproduced" if reach <= NARROW else "undecided"
-    return Beside(difference, low, high, verdict)
+        verdict = "reproduced" if found.high - found.value <= NARROW else "undecided"
+    return Beside(found.value, found.low, found.high, verdict)
+
+
+def gap(value: float, parts: Sequence[tuple[float, float]], *, confidence: float = 0.95) -> Gap:
+    """Student's interval around a difference.
+
+    Args:
+        parts: (variance, degrees of freedom) of independent errors, which add up.
+    """
+    from scipy.special import stdtrit
+
+    variance = sum(part for part, _ in parts)
+    if not variance:
+        return Gap(value, value, value)
+    freedom = variance**2 / sum(part**2 / of for part, of in parts)
+    reach = float(stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(variance)
+    return Gap(value, value - reach, value + reach)

@@ -12,8 +12,9 @@ import numpy as np
 from emotion import atomic, counter
 from emotion.data import augment as augmentation
 from emotion.data.preparation import Preparation
-from emotion.errors import EmotionError, RunError
+from emotion.errors import DataError, EmotionError, RunError
 from emotion.evaluation import ensemble, metrics, predictions
+from emotion.evaluation.paired import between
 from emotion.evaluation.predictions import Predictions
 from emotion.evaluation.published import Beside as Difference
 from emotion.evaluation.published import Measured, beside, measure
@@ -50,6 +51,7 @@ METHOD = (
     "not the run that is to be reproduced; the column profile says in what."
 )
 _MIB = 2**20 / 1e6
+_STEP_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
 _FACES, _DRAWS = 3, 8  # of a policy's grid
 
 
@@ -209,18 +211,17 @@ def main_table(found: StudyTable) -> Table:
         Column("balanced accuracy", "Ours: mean recall of the classes"),
         Column("macro F1", "Ours"),
         *([Column("official test", "Accuracy on the data set's own test part")] if official else []),
-        Column("weights, theirs"),
-        Column("weights, ours"),
-        Column("file, theirs"),
-        Column("file, ours"),
-        Column("training, theirs"),
-        Column("training, ours"),
         Column("epochs", "Of ours, the mean over runs; early stopping may end a run before its last"),
-        Column("hardware", "Of ours", number=False),
         Column("profile", "Of ours, and what it does otherwise than the full one", number=False),
     ]
     rows = tuple(tuple(_cells(outcome, official)) for outcome in found.outcomes)
     return Table(found.study.title, tuple(columns), rows, notes=(METHOD, *_table_notes(found)))
+
+
+def result_tables(found: StudyTable) -> list[Table]:
+    """Scores, what each step brought, and what it cost."""
+    gained = steps(found)
+    return [main_table(found), *([gained] if gained else []), cost_table(found)]
 
 
 def _cells(outcome: Outcome, official: bool) -> Iterator[Cell]:
@@ -246,17 +247,38 @@ def _cells(outcome: Outcome, official: bool) -> Iterator[Cell]:
     yield Cell(numbers.decimal(outcome.mean("f1_macro")), outcome.mean("f1_macro"))
     if official:
         yield _official(outcome)
-    mib, seconds = outcome.cost("file_mib"), outcome.cost("train_s")
-    theirs_s = None if published.train_min is None else 60 * published.train_min
-    yield Cell(numbers.count(published.parameters), published.parameters)
-    yield Cell(numbers.count(outcome.cost("parameters")), outcome.cost("parameters"))
-    yield Cell(_megabytes(published.file_mb), published.file_mb)
-    yield Cell(_megabytes(None if mib is None else mib * _MIB), mib)
-    yield Cell(numbers.duration(theirs_s), theirs_s)
-    yield Cell(numbers.duration(seconds), seconds)
     yield Cell(_epochs(outcome), outcome.epochs)
-    yield Cell(outcome.hardware)
     yield Cell(outcome.made_by)
+
+
+def cost_table(found: StudyTable) -> Table:
+    """Weights, size and time of each row that has some, theirs and ours."""
+    columns = (
+        Column("row", number=False),
+        Column("weights, theirs"),
+        Column("weights, ours"),
+        Column("file, theirs"),
+        Column("file, ours"),
+        Column("training, theirs"),
+        Column("training, ours", "A run's on average; of an average of runs all of theirs together"),
+        Column("hardware", "Of ours", number=False),
+    )
+    rows = []
+    for outcome in found.outcomes:
+        published, mib, seconds = outcome.row.published, outcome.cost("file_mib"), outcome.cost("train_s")
+        theirs_s = None if published.train_min is None else 60 * published.train_min
+        if outcome.runs or published.parameters or published.file_mb or theirs_s:
+            cells = (
+                Cell(numbers.count(published.parameters), published.parameters),
+                Cell(numbers.count(outcome.cost("parameters")), outcome.cost("parameters")),
+                Cell(_megabytes(published.file_mb), published.file_mb),
+                Cell(_megabytes(None if mib is None else mib * _MIB), mib),
+                Cell(numbers.duration(theirs_s), theirs_s),
+                Cell(numbers.duration(seconds), seconds),
+                Cell(outcome.hardware),
+            )
+            rows.append((Cell(outcome.title, outcome.row.name), *cells))
+    return Table("Size and time", columns, tuple(rows))
 
 
 def _epochs(outcome: Outcome) -> str:
@@ -296,6 +318,44 @@ def _table_notes(found: StudyTable) -> Iterator[str]:
     flawed = [outcome.title for outcome in found.outcomes if outcome.row.flaw]
     if flawed:
         yield f"These rows repeat a mistake of the report and are there for comparison only: {'; '.join(flawed)}."
+
+
+def steps(found: StudyTable) -> Table | None:
+    """What each row gains over the one that it is to be better than; None where no two are measured."""
+    by_name = {outcome.row.name: outcome for outcome in found.outcomes}
+    rows = []
+    for outcome in found.outcomes:
+        other = by_name.get(outcome.row.against or "")
+        if other is None or not outcome.tables or not other.tables:
+            continue
+        try:
+            gaps = [
+                (between(outcome.tables, other.tables, name), name != "f1_macro") for name in _STEP_METRICS
+            ]
+        except DataError:  # other images: a leaky protocol, a subset, another part
+            continue
+        here, there = outcome.row.published.accuracy, other.row.published.accuracy
+        theirs = None if here is None or there is None else here - there
+        cells = (
+            Cell(numbers.gap(gap.value, share), gap.value, numbers.gap_interval(gap.low, gap.high, share))
+            for gap, share in gaps
+        )
+        rows.append((Cell(outcome.title), Cell(other.title), Cell(numbers.points(theirs), theirs), *cells))
+    if not rows:
+        return None
+    columns = (
+        Column("row", number=False),
+        Column("against", number=False),
+        Column("accuracy, theirs", "Difference of the two published numbers, in points"),
+        Column("accuracy, ours"),
+        Column("balanced accuracy, ours"),
+        Column("macro F1, ours"),
+    )
+    note = (
+        "Differences on the same images (of folds: fold by fold), shares in points, with 95 % intervals that are not "
+        "corrected for being many. Where an interval contains 0, the two can't be told apart."
+    )
+    return Table("Steps: the row minus the one it is held against", columns, tuple(rows), notes=(note,))
 
 
 def class_tables(found: StudyTable) -> Iterator[Table]:
@@ -349,7 +409,7 @@ def findings(found: StudyTable) -> list[tuple[str, list[str]]]:
 
 def markdown(found: StudyTable) -> str:
     """The tables, the findings and what the report can't support, for a README."""
-    parts = [tables.markdown(main_table(found))]
+    parts = [tables.markdown(table) for table in result_tables(found)]
     for title, lines in findings(found):
         if lines:
             parts += [f"**{title}**\n", *(f"* {line}" for line in lines), ""]
@@ -360,7 +420,7 @@ def markdown(found: StudyTable) -> str:
 
 
 def latex(found: StudyTable) -> str:
-    return "\n".join(tables.latex(table) for table in [main_table(found), *class_tables(found)])
+    return "\n".join(tables.latex(table) for table in [*result_tables(found), *class_tables(found)])
 
 
 def page(found: StudyTable) -> Page:
@@ -370,7 +430,7 @@ def page(found: StudyTable) -> Page:
         told += [Prose(f"{title}: {'; '.join(lines)}.")] if lines else []
     limits = tuple(Note(line) for line in found.study.cannot_support)
     made = [
-        Section("table", "Rows", found.study.about, (Sheet(main_table(found)), *told)),
+        Section("table", "Rows", found.study.about, (*map(Sheet, result_tables(found)), *told)),
         Section("limits", "What the report's own numbers can't support", "", limits),
     ]
     classes = tuple(Sheet(table) for table in class_tables(found))
@@ -467,7 +527,7 @@ def write(found: StudyTable, folder: Path) -> str:
         atomic.write_text(folder / "table.html", render(page(found)))
     except OSError as error:
         raise RunError(f"expected to write the tables into {folder}: {error.strerror}.") from error
-    return tables.text(main_table(found))
+    return "\n".join(tables.text(table) for table in result_tables(found))
 
 
 def rewrite(readme: Path, begin: str, end: str, block: str) -> None:

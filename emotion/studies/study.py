@@ -104,6 +104,7 @@ class Row(_Strict):
         runs_of: the row whose runs are scored on another part.
         ensemble: the rows whose runs' probabilities are averaged.
         not_run: why there is nothing to run: people were asked, not a network.
+        against: the row that this one is to be better than: a step before it, or plain training.
         flaw: the report's mistake that the row repeats; `honest` then names the row without it.
         differs: what keeps the row from being held against the published number.
         notes: what a reader has to know.
@@ -121,6 +122,7 @@ class Row(_Strict):
     probe: Probe | None = None
     not_run: str | None = None
     minutes: Minutes | None = None
+    against: Name | None = None
     flaw: Literal["leaky", "as_published"] | None = None
     honest: Name | None = None
     differs: str | None = None
@@ -202,7 +204,7 @@ class Study(_Strict):
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"expected each row once, found {twice[0]} {names.count(twice[0])} times")
         for row in self.rows:
-            for name in (*row.needs, *([row.honest] if row.honest else [])):
+            for name in (*row.needs, *(name for name in (row.honest, row.against) if name)):
                 if name not in names:
                     raise ValueError(f"{row.name}: expected a row of this study, found {name!r}")
         try:

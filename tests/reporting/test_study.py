@@ -7,12 +7,24 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
+from sklearn.metrics import f1_score
 
 from emotion.evaluation import predictions
 from emotion.evaluation.published import beside, measure
 from emotion.reporting import numbers
 from emotion.reporting.report import render
-from emotion.reporting.study import Outcome, StudyTable, findings, gather, latex, main_table, markdown, page
+from emotion.reporting.study import (
+    Outcome,
+    StudyTable,
+    cost_table,
+    findings,
+    gather,
+    latex,
+    main_table,
+    markdown,
+    page,
+    steps,
+)
 from emotion.runs import RunFolder
 from emotion.studies.run import Place, StudyRun
 from emotion.studies.study import PROFILES, Profile, Study, parse
@@ -46,6 +58,7 @@ STUDY: dict[str, Any] = {
             "title": "the other",
             "data": "fer2013",
             "overrides": ["model=minivgg_tuned"],
+            "against": "one",
             "profiles": {"short": ["model.input_size=64"]},
             "minutes": {"full": 90, "short": 9},
         },
@@ -58,10 +71,16 @@ def small() -> Study:
     return parse(yaml.safe_dump(STUDY), "here")
 
 
-def keep(results: Results, study: Study, row: str, profile: Profile, seed: int, runs: Path) -> RunFolder:
+def keep(
+    results: Results, study: Study, row: str, profile: Profile, seed: int, runs: Path, skill: float = 1.0
+) -> RunFolder:
     """A kept run of balanced sampling, whose every epoch was trained."""
     run = fakes.make_run(
-        runs, seed=seed, config={"sampling": {"name": "balanced"}, "name": f"{row}{profile}"}, count=400
+        runs,
+        seed=seed,
+        config={"sampling": {"name": "balanced"}, "name": f"{row}{profile}"},
+        count=400,
+        skill=skill,
     )
     found = json.loads(run.file("metrics.json").read_text())
     found["cost"]["epochs"] = {"full": 100, "short": 10, "smoke": 1}[profile]
@@ -77,8 +96,13 @@ def results(tmp_path: Path) -> Results:
 
 
 def cells(found: StudyTable, row: int) -> dict[str, str]:
-    table = main_table(found)
-    return {column.title: cell.text for column, cell in zip(table.columns, table.rows[row], strict=True)}
+    """A row of both tables by the headings."""
+    scores, costs = main_table(found), cost_table(found)
+    lines = [(scores.columns, scores.rows[row])]
+    lines += [(costs.columns, line) for line in costs.rows if line[0].text == scores.rows[row][0].text]
+    return {
+        column.title: cell.text for columns, line in lines for column, cell in zip(columns, line, strict=True)
+    }
 
 
 def test_two_seeds_of_the_full_profile(results: Results, tmp_path: Path) -> None:
@@ -112,6 +136,24 @@ def test_a_shortened_row_says_so_everywhere(results: Results, tmp_path: Path) ->
     assert any("max_epochs 10 instead of 100" in line for _, lines in findings(found) for line in lines)
     for text in (markdown(found), latex(found)):
         assert "max_epochs 10 instead of 100" in text.replace("\\_", "_")
+
+
+def test_what_a_step_brings_is_measured_on_the_same_images(results: Results, tmp_path: Path) -> None:
+    study = small()
+    for row in ("one", "two"):
+        keep(results, study, row, "short", 0, tmp_path / "runs" / row, skill=1.0 if row == "one" else 1.6)
+    found = gather(study, results)
+    table = steps(found)
+    assert table is not None
+    ((name, against, theirs, accuracy, _, f1),) = table.rows
+    one, two = (outcome.tables[0] for outcome in found.outcomes[:2])
+    assert (name.text, against.text, theirs.text) == ("the other", "the one", numbers.MISSING)
+    gained = float((two.predicted == two.labels).mean() - (one.predicted == one.labels).mean())
+    assert accuracy.sort == pytest.approx(gained)
+    assert gained > 0
+    assert accuracy.note.startswith("+")  # such a step is found on 400 images
+    scores = [f1_score(t.labels, t.predicted, average="macro", labels=range(7)) for t in (two, one)]
+    assert f1.sort == pytest.approx(scores[0] - scores[1])
 
 
 def test_one_of_two_seeds_is_shown_where_nothing_is_whole(results: Results, tmp_path: Path) -> None:
@@ -163,5 +205,6 @@ def test_the_page_has_the_grid_and_both_distributions(results: Results, tmp_path
 
 def test_what_isn_t_measured_has_no_epochs(results: Results) -> None:
     row = cells(gather(small(), results), 0)
-    assert {row[name] for name in ("ours", "epochs", "hardware", "profile")} == {numbers.MISSING}
+    assert {row[name] for name in ("ours", "epochs", "profile", "hardware")} == {numbers.MISSING}
+    assert steps(gather(small(), results)) is None
     assert Outcome(small().row("one")).verdict == "not measured yet"

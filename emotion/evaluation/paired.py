@@ -1,0 +1,48 @@
+"""Two systems of a run or several each, on the same images or over the same folds: by how much one is better."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from emotion.errors import DataError
+from emotion.evaluation.comparison import corrected_t_test, paired_difference
+from emotion.evaluation.metrics import compute
+from emotion.evaluation.predictions import Predictions
+from emotion.evaluation.published import Gap, gap
+
+RESAMPLES = 1000
+
+
+def between(first: Sequence[Predictions], second: Sequence[Predictions], metric: str) -> Gap:
+    """The first's metric minus the second's, with a 95 % interval.
+
+    Folds are compared one by one, by Nadeau and Bengio's corrected t-test. Else each run is paired with the other's of
+    the same place (a single one with all), and images are drawn for both of a pair at once. With several pairs the
+    variance is the mean of the pairs' bootstrap variances, as if all pairs had erred on the same images, and that of
+    their differences over their number.
+
+    Raises:
+        DataError: other numbers of runs, other images or other folds.
+    """
+    folds = [[table.frame["fold"][0] for table in tables] for tables in (first, second)]
+    if folds[0][0] is not None and first[0].meta.part == "val":
+        if folds[0] != folds[1]:
+            raise DataError(f"expected the same folds, found {folds[0]} and {folds[1]}.")
+        values = [[_value(table, metric) for table in tables] for tables in (first, second)]
+        found = corrected_t_test(*values, ratio=1 / max(len(folds[0]) - 1, 1))
+        return Gap(found.value, found.low, found.high)
+    count = max(len(first), len(second))
+    if {len(first), len(second)} - {1, count}:
+        raise DataError(f"expected as many runs of both, found {len(first)} and {len(second)}.")
+    one, other = (list(tables) * (count if len(tables) == 1 else 1) for tables in (first, second))
+    pairs = [paired_difference(a, b, metric, resamples=RESAMPLES) for a, b in zip(one, other, strict=True)]
+    if count == 1:
+        return Gap(pairs[0].value, pairs[0].low, pairs[0].high)
+    images = float(np.mean([pair.error**2 for pair in pairs]))
+    each = np.array([pair.value for pair in pairs])
+    return gap(float(each.mean()), [(images, math.inf), (float(each.var(ddof=1)) / count, count - 1)])
+
+
+def _value(table: Predictions, metric: str) -> float:
+    return float(compute(table.labels, table.probabilities, table.classes)[metric])
