@@ -8,6 +8,7 @@ from torch import nn
 
 from emotion import registry, schema
 from emotion.errors import ConfigError
+from emotion.models import networks  # noqa: F401  registers them with timm
 from emotion.models.optimizers import parameter_groups
 from emotion.models.schedules import finished_cycle
 
