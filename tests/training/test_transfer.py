@@ -189,7 +189,7 @@ def test_max_norm_holds_after_training(run: Train) -> None:
 def test_l2_is_added_to_the_gradient_not_to_the_shown_loss(run: Train) -> None:
     """One step of plain SGD: with l2, each kernel of the chosen layers moves by −lr · 2 · l2 · w more."""
     one_step = ("trainer.max_epochs=1", "trainer.limit_train_batches=1", "optimizer=sgd", "optimizer.lr=0.1",
-                "optimizer.momentum=0", "optimizer.nesterov=false")  # fmt: skip
+                "optimizer.momentum=0", "optimizer.nesterov=false", "schedule=constant")  # fmt: skip
     plain = run(*one_step)
     with_l2 = run(*one_step, "model.l2=0.5", "model.l2_layers=[head]")
     config = compose([*TINY, *one_step])
