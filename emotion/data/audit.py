@@ -26,7 +26,8 @@ FINDINGS = {
     "detail": pl.String,
     "exclude": pl.Boolean,
 }
-IDENTICAL, NEAR, CROSSING = "identical", "near duplicate", "twin in another part"
+IDENTICAL, NEAR, MIRRORED = "identical", "near duplicate", "mirrored near duplicate"
+CROSSING = "twin in another part"
 CONTRADICTORY, NEAR_CONTRADICTORY = "contradictory labels", "near duplicates labelled differently"
 SEVERAL_GROUPS, BOTH_SIDES = "one picture, several groups", "group in several parts"
 CONSTANT, NEARLY_BLANK, LABEL_ERROR = "constant image", "nearly blank image", "likely label error"
@@ -86,7 +87,7 @@ def audit(store: Store) -> Audit:
     )
     counts = {"images": len(store), **exact_counts, **near_counts}
     seen = dict(findings.group_by("finding", maintain_order=True).len().iter_rows())
-    counts |= {kind: n for kind, n in seen.items() if kind not in (IDENTICAL, NEAR, CONTRADICTORY)}
+    counts |= {kind: n for kind, n in seen.items() if kind not in (IDENTICAL, NEAR, MIRRORED, CONTRADICTORY)}
     return Audit(store, found, findings, counts, _warnings(store, found), brightness, contrast)
 
 
@@ -186,17 +187,20 @@ def _identical(frame: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
 
 
 def _near(frame: pl.DataFrame, found: Duplicates) -> tuple[pl.DataFrame, dict[str, int]]:
-    """Each image of a confirmed pair once, with the partner that is most like it."""
+    """Each image of a confirmed pair once, with the partner most like it; once more if it has mirrored partners."""
     both = pl.concat(
         [
-            found.near.select(row="first", other="second", value="correlation"),
-            found.near.select(row="second", other="first", value="correlation"),
+            found.near.select("mirrored", row="first", other="second", value="correlation"),
+            found.near.select("mirrored", row="second", other="first", value="correlation"),
         ]
     )
-    best = both.sort("value", "other", descending=[True, False]).unique("row", keep="first").sort("row")
+    best = both.sort("value", "other", descending=[True, False]).unique(("row", "mirrored"), keep="first")
+    best = best.sort("row", "mirrored")
     rows, others = frame[best["row"].to_list()], frame[best["other"].to_list()]
     listed = rows.with_columns(
-        finding=pl.lit(NEAR),
+        finding=pl.Series(
+            best["mirrored"].replace_strict({False: NEAR, True: MIRRORED}, return_dtype=pl.String)
+        ),
         partner=others["id"],
         value=best["value"],
         detail=pl.format("{} images of one picture", "near_size"),
@@ -205,6 +209,7 @@ def _near(frame: pl.DataFrame, found: Duplicates) -> tuple[pl.DataFrame, dict[st
     inside = frame.filter(pl.col("cluster").is_in(rows["cluster"].implode()))
     counts = {
         "confirmed pairs of near duplicates": found.near.height,
+        "of which one is mirrored": found.mirrored,
         "clusters that they make, with identical ones": inside["cluster"].n_unique(),
         "images in these clusters": inside.height,
         "clusters that cross parts": inside.filter(pl.col("near_parts") > 1)["cluster"].n_unique(),

@@ -60,7 +60,9 @@ def make(audit: Audit, suspects: Suspects | None = None) -> Page:
         _summary(audit, show),
         _section("identical", "Identical images", "The same pixels, more than once.", show, [
             ("Contradictory labels", findings.CONTRADICTORY, "digest", "One of the labels must be wrong."),
-            ("In several parts", findings.CROSSING, "cluster", "What is tested or selected by was trained on."),
+        ]),
+        _section("crossing", "Twins in several parts", "Identical images and near duplicates.", show, [
+            ("A sample of clusters", findings.CROSSING, "cluster", "What is tested or selected by was trained on."),
         ]),
         _near(audit, show),
         _section("near-labels", "Near duplicates labelled differently", "One picture, several opinions.", show, [
@@ -91,7 +93,8 @@ def make(audit: Audit, suspects: Suspects | None = None) -> Page:
             f"{counts['images in them']:,} images are in {counts['groups of identical images']:,} groups of identical "
             f"ones. {counts['groups that cross parts']:,} of the groups cross parts, and "
             f"{counts['groups with contradictory labels']:,} carry contradictory labels. "
-            f"{counts['confirmed pairs of near duplicates']:,} pairs more are near duplicates."
+            f"{counts['confirmed pairs of near duplicates']:,} pairs more are near duplicates, "
+            f"{counts['of which one is mirrored']:,} of them mirrored."
         ),
         sections=kept,
         faces=show.album.faces,
@@ -155,24 +158,35 @@ def _section(
 
 
 def _near(audit: Audit, show: _Show) -> Section | None:
-    """The precision sheet: an even sample of the confirmed pairs, the least alike first."""
+    """The precision sheets: an even sample of the confirmed pairs, the least alike first; the mirrored ones apart."""
     near = audit.found.near.sort("correlation")
     if not near.height:
         return None
-    rows = _sample(list(range(near.height)), SHOWN)
-    sets = tuple(
-        (f"{correlation:.3f}, {distance} bits", (show.row(first), show.row(second)))
-        for first, second, distance, correlation in near[rows].iter_rows()
-    )
     lead = (
         "A sample of the pairs, from the least to the most alike: correlation of the aligned pixels, and how many of "
         "the 63 bits of their hashes differ. Look at the first ones: if they are not one picture, don’t tie them."
     )
-    return Section(
-        "near",
-        "Near duplicates",
-        f"{near.height:,} pairs were confirmed.",
-        (Sets("Is it one picture?", sets, lead),),
+    blocks: list[Block] = []
+    for heading, mirrored, text in (
+        ("Is it one picture?", False, lead),
+        (
+            "Is it one picture in a mirror?",
+            True,
+            "The same, for pairs of which one has left and right exchanged.",
+        ),
+    ):
+        pairs = near.filter(pl.col("mirrored") == mirrored)
+        if pairs.height:
+            blocks.append(Sets(heading, _pairs(pairs, show), text))
+    return Section("near", "Near duplicates", f"{near.height:,} pairs were confirmed.", tuple(blocks))
+
+
+def _pairs(near: pl.DataFrame, show: _Show) -> tuple[tuple[str, tuple[Shot, ...]], ...]:
+    some = near[_sample(list(range(near.height)), SHOWN)]
+    columns = some.select("first", "second", "distance", "correlation")
+    return tuple(
+        (f"{correlation:.3f}, {distance} bits", (show.row(first), show.row(second)))
+        for first, second, distance, correlation in columns.iter_rows()
     )
 
 

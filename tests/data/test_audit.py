@@ -37,6 +37,8 @@ PLANTED = [
     ("faint", None, "faint", 0, "test", "g"),
     ("person-train", None, "", 1, "train", "h"),
     ("person-test", None, "", 1, "test", "h"),
+    ("mirror-train", 3, "same", 0, "train", "i"),
+    ("mirror-also", 3, "mirrored", 0, "train", "i"),
 ]
 
 
@@ -51,6 +53,8 @@ def planted(tmp_path: Path) -> Store:
         image = shown[number] if of is None else shown[15 + of]
         if how == "brighter":
             image = np.clip(image * 1.15 + 3, 0, 255).astype(np.uint8)
+        if how == "mirrored":
+            image = image[:, ::-1]
         if how in ("black", "faint"):
             image = np.full_like(image, 20)
         if how == "faint":
@@ -75,6 +79,11 @@ def test_everything_planted_is_found_and_nothing_else(planted: Store) -> None:
     found = audit(planted)
     assert ids(found, auditing.IDENTICAL) == {"twin-train", "twin-test", "odd-one", "odd-two"}
     assert ids(found, auditing.NEAR) == {"near-val", "near-train"}
+    assert ids(found, auditing.MIRRORED) == {"mirror-train", "mirror-also"}
+    assert (found.counts["confirmed pairs of near duplicates"], found.counts["of which one is mirrored"]) == (
+        2,
+        1,
+    )
     assert ids(found, auditing.CROSSING) == {"twin-train", "twin-test", "near-val", "near-train"}
     assert ids(found, auditing.CONTRADICTORY) == {"odd-one", "odd-two"}
     assert ids(found, auditing.NEAR_CONTRADICTORY) == {"near-val", "near-train"}
@@ -129,7 +138,7 @@ def test_an_audit_without_faults_is_quiet(tmp_path: Path) -> None:
 def test_the_page_shows_the_pictures(planted: Store) -> None:
     html = render(audit_page.make(audit(planted)))
     page = parse(html)
-    assert {"summary", "identical", "near", "near-labels", "groups", "blank"} <= {
+    assert {"summary", "identical", "crossing", "near", "near-labels", "groups", "blank"} <= {
         node.attributes.get("id") for node in page.find("section")
     }
     assert "http://" not in html.replace("http://www.w3.org", "")
@@ -152,6 +161,7 @@ def test_real_fer2013(emotion_data: Path, tmp_path: Path) -> None:
     assert counts["groups with contradictory labels"] == 57
     assert counts["test images with an identical one in train"] == 288  # 8.0 % of 3,589
     assert counts["confirmed pairs of near duplicates"] > 2000
+    assert 20 < counts["of which one is mirrored"] < 50  # 33, all of them looked at
     assert found.found.largest < 50
     assert seconds < 60
 

@@ -26,6 +26,10 @@ def copy(image: np.ndarray, kind: str) -> np.ndarray:
         return np.asarray(ImageEnhance.Brightness(picture).enhance(1.2))
     if kind == "moved":
         return np.pad(image, ((2, 0), (0, 2), (0, 0)), mode="edge")[:-2, 2:]
+    if kind == "mirrored":
+        return np.asarray(
+            ImageEnhance.Brightness(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)).enhance(1.2)
+        )
     if kind == "smaller":
         return np.asarray(picture.resize((30, 30)).resize(size))
     return np.asarray(picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT).rotate(40))
@@ -33,21 +37,38 @@ def copy(image: np.ndarray, kind: str) -> np.ndarray:
 
 @pytest.mark.parametrize(
     ("kind", "found"),
-    [("identical", True), ("brighter", True), ("moved", True), ("smaller", True), ("another view", False)],
+    [
+        ("identical", True),
+        ("brighter", True),
+        ("moved", True),
+        ("smaller", True),
+        ("mirrored", True),
+        ("another view", False),
+    ],
 )
 def test_copies_are_found_and_strangers_are_not(kind: str, found: bool) -> None:
     images = faces()
     images = np.concatenate([images, [copy(images[7], kind)]])
-    clusters = duplicates.find(images, digests(images)).clusters
-    assert (clusters[60] == 7) == found
-    assert (clusters[:60] == np.arange(60)).all()
+    result = duplicates.find(images, digests(images))
+    assert (result.clusters[60] == 7) == found
+    assert (result.clusters[:60] == np.arange(60)).all()
+    assert result.near["mirrored"].to_list() == [kind == "mirrored"] * result.near.height
+
+
+def test_a_symmetric_picture_has_no_mirrored_copy() -> None:
+    images = faces()
+    images = np.concatenate([images, np.maximum(images[:1], images[:1, :, ::-1])])
+    images = np.concatenate([images, [copy(images[60], "brighter")]])
+    near = duplicates.find(images, digests(images)).near
+    assert near.select("first", "second", "mirrored").rows() == [(60, 61, False)]
 
 
 def test_the_hash_alone_would_join_strangers() -> None:
     """What the confirmation is for: drawn faces, all alike in pose, whose hashes are close."""
     images = faces()
     grey = np.stack([np.asarray(Image.fromarray(i).convert("L").resize((32, 32))) for i in images])
-    proposed, _ = duplicates._proposed(duplicates.hashes(grey))
+    bits = duplicates.hashes(grey)
+    proposed, _ = duplicates._proposed(bits, bits)
     assert len(proposed) > 0
     assert duplicates.find(images, digests(images)).near.height == 0
 
@@ -56,14 +77,16 @@ def test_proposed_pairs_are_those_of_a_count_of_bits(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(duplicates, "_BLOCK", 7)
     bits = np.random.default_rng(0).random((40, 63)) < 0.5
     bits[20:] = bits[:20] ^ (np.random.default_rng(1).random((20, 63)) < 0.2)
-    pairs, distances = duplicates._proposed(bits)
-    expected = {
-        (i, j): int((bits[i] ^ bits[j]).sum())
-        for i in range(40)
-        for j in range(i + 1, 40)
-        if (bits[i] ^ bits[j]).sum() <= 14
-    }
-    assert {(int(i), int(j)): int(d) for (i, j), d in zip(pairs, distances, strict=True)} == expected
+    others = np.roll(bits, 20, axis=0)
+    for second in (bits, others):
+        pairs, distances = duplicates._proposed(bits, second)
+        expected = {
+            (i, j): int((bits[i] ^ second[j]).sum())
+            for i in range(40)
+            for j in range(i + 1, 40)
+            if (bits[i] ^ second[j]).sum() <= 14
+        }
+        assert {(int(i), int(j)): int(d) for (i, j), d in zip(pairs, distances, strict=True)} == expected
 
 
 def test_correlation_is_pearsons_at_the_best_shift() -> None:
@@ -77,6 +100,10 @@ def test_correlation_is_pearsons_at_the_best_shift() -> None:
             images[j, y : y + 12, x : x + 12].ravel().astype(float) for y in range(5) for x in range(5)
         ]
         assert value == pytest.approx(max(pearsonr(middle, s)[0] for s in shifted), abs=1e-4)
+    turned = np.concatenate([images, images[:, :, ::-1]])
+    assert duplicates._correlations(images, pairs, 2, mirrored=True) == pytest.approx(
+        duplicates._correlations(turned, pairs + [0, len(images)], 2)
+    )
 
 
 def test_a_chain_is_one_cluster_whatever_the_order() -> None:
