@@ -13,5 +13,9 @@ class DataError(EmotionError):
     """A data set, a store or a prediction table is missing, broken or not what was expected."""
 
 
+class LayoutError(DataError):
+    """A folder hasn't the layout that was looked for: it may be another data set's."""
+
+
 class RunError(EmotionError):
     """A run can't be started, continued or opened."""

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, PositiveInt, SerializeAsAny, ValidationError, create_model, field_validator
 from pydantic.fields import FieldInfo
@@ -42,6 +42,7 @@ RunPath = Annotated[Path | None, PathKey("run")]
 MachinePath = Annotated[Path, PathKey("nothing")]
 OptionalMachinePath = Annotated[Path | None, PathKey("nothing")]
 Classes = list[str] | dict[str, list[str]]
+Subset = Literal["easy", "challenging", "difficult"]
 
 
 class DataConfig(Named):
@@ -142,6 +143,17 @@ class AffectNetData(DataConfig):
     )
     crop: Literal["face", "whole"] = Field("face", description="2017: the face box, or the whole picture")
     soft_labels: bool = Field(False, description="AffectNet+: learn from its distributions")
+    subset: list[Subset] | None = Field(
+        None,
+        min_length=1,
+        description="AffectNet+: only the images that it calls so, in every part; null: all",
+    )
+
+    @field_validator("subset")
+    @classmethod
+    def _in_one_order(cls, names: list[Subset] | None) -> list[Subset] | None:
+        """The same subsets are the same run, however they are written."""
+        return names and [name for name in get_args(Subset) if name in names]
 
 
 class ExpwData(DataConfig):

@@ -73,7 +73,7 @@ def count_notes(
         return ()
     (part, name), published, found = max(wrong, key=lambda item: abs(item[1] - item[2]))
     where = name if part == WHOLE else f"{name} in {part}"
-    left_out = f" ({rejected:,} rows were rejected)" if rejected else ""
+    left_out = f" (rows left out: {rejected:,})" if rejected else ""
     total, here = sum(expected.values()), sum(counted.get(key, 0) for key in expected)
     return (
         f"not the published counts: {here:,} images found, {total:,} published{left_out}; the largest difference "

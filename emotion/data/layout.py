@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
-from emotion.errors import DataError
+from emotion.errors import DataError, LayoutError
 
 ARCHIVE_SUFFIXES = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz")
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
@@ -48,24 +48,20 @@ def locate(
         depth: how many levels down to look.
 
     Raises:
-        DataError: there is none, or more than one, or something on the way can't be read.
+        LayoutError: there is none.
+        DataError: there is more than one, or something on the way can't be read.
     """
     path = existing_root(root, what)
     if path.is_file():
-        raise DataError(f"expected {what}; {path} is a file. If it is an archive, unpack it first.")
-    try:
-        by_place: dict[Path, Path] = {}  # a link to a folder that was found is no second one
-        for place in sorted(find_below(path, accepts, depth), key=lambda place: len(place.parts)):
-            by_place.setdefault(place.resolve(), place)
-        found = list(by_place.values())
-    except OSError as error:
-        raise DataError(
-            f"{error.filename or path} can't be read: {error.strerror}. Check its permissions."
-        ) from error
+        raise LayoutError(f"expected {what}; {path} is a file. If it is an archive, unpack it first.")
+    by_place: dict[Path, Path] = {}  # a link to a folder that was found is no second one
+    for place in sorted(find_below(path, accepts, depth), key=lambda place: len(place.parts)):
+        by_place.setdefault(place.resolve(), place)
+    found = list(by_place.values())
     if not found:
-        packed = [name for name in file_names(path) if name.lower().endswith(ARCHIVE_SUFFIXES)]
+        packed = archives(path)
         unpack = f" Unpack {packed[0]} first." if packed else ""
-        raise DataError(
+        raise LayoutError(
             f"expected {what}; {path} holds {listing(path)}.{unpack} Point data.root at the unpacked download; "
             f"{remedy}"
         )
@@ -179,10 +175,22 @@ def listing(folder: Path, limit: int = 8) -> str:
     return ", ".join(names[:limit]) + more
 
 
+def archives(folder: Path) -> list[str]:
+    """The names of the archives in a folder."""
+    return [name for name in file_names(folder) if name.lower().endswith(ARCHIVE_SUFFIXES)]
+
+
 def find_below(root: Path, accepts: Callable[[Path], bool], depth: int = 2) -> list[Path]:
-    """The uppermost folders at or below `root`, at most `depth` levels down, that `accepts` accepts."""
-    if accepts(root):
-        return [root]
+    """The uppermost folders at or below `root`, at most `depth` levels down, that `accepts` accepts.
+
+    Raises:
+        DataError: something on the way can't be read.
+    """
+    try:
+        if accepts(root):
+            return [root]
+    except OSError as error:
+        raise DataError(f"{root} can't be read: {error.strerror}. Check its permissions.") from error
     if depth == 0:
         return []
     return [found for folder in subfolders(root) for found in find_below(folder, accepts, depth - 1)]

@@ -135,7 +135,9 @@ def select(store: Store, data: DataConfig) -> Store:
             if len(ids) > out.height
             else ""
         )
-        notes.append(f"{out.height:,} images are left out because {data.exclude.name} names them{elsewhere}.")
+        notes.append(
+            f"{data.exclude.name} leaves out {out.height:,} of {store.frame.height:,} images{elsewhere}."
+        )
         facts["exclude"] = {
             "file": data.exclude.name,
             "images": out.height,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, Protocol
 
 import numpy as np
@@ -32,6 +33,15 @@ class Source(Protocol):
 def rejections(rows: Iterable[tuple[str, str, str]] = ()) -> pl.DataFrame:
     """A table of rejected rows (id, reason, detail); the reason is a short phrase that can be counted."""
     return pl.DataFrame(list(rows), schema=REJECTED, orient="row")
+
+
+def rejected_line(rejected: pl.DataFrame, listed_in: Path) -> str:
+    """What was left out of the data and why, with the first row of each reason."""
+    reasons = rejected.group_by("reason", maintain_order=True).agg(pl.len(), pl.col("id", "detail").first())
+    said = "; ".join(
+        f"{n:,} {reason} (the first: {i}: {detail})" for reason, n, i, detail in reasons.iter_rows()
+    )
+    return f"Rows left out: {rejected.height:,}, of which {said}. All of them: {listed_in}"
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,8 @@
 """The pieces of a run from its configuration: the device, the split, the batches, the network."""
 
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import polars as pl
 import torch
 
 from emotion.data.datamodule import ExpressionDataModule
@@ -157,12 +155,3 @@ def data_line(store: Store, split: Split) -> str:
     said = {"val": "validation", "official_test": "official test"}
     parts = ", ".join(f"{said.get(name, name)} {len(split.part(name)):,}" for name in split.names)
     return f"{store.frame.height:,} images of {len(store.classes)} classes: {parts} ({split.manifest['strategy']})"
-
-
-def rejected_line(rejected: pl.DataFrame, listed_in: Path) -> str:
-    """What was left out of the data and why, with the first row of each reason."""
-    reasons = rejected.group_by("reason", maintain_order=True).agg(pl.len(), pl.col("id", "detail").first())
-    said = "; ".join(
-        f"{n:,} {reason} (the first: {i}: {detail})" for reason, n, i, detail in reasons.iter_rows()
-    )
-    return f"{rejected.height:,} rows were left out: {said}. All of them: {listed_in}"

@@ -22,6 +22,7 @@ from emotion.data.datamodule import ExpressionDataModule
 from emotion.data.skew import skew_notes
 from emotion.data.splits import OFFICIAL_TEST, Split
 from emotion.data.store import Store
+from emotion.data.table import rejected_line
 from emotion.errors import EmotionError
 from emotion.evaluation import predictions as tables
 from emotion.models import network as door
@@ -37,7 +38,6 @@ from emotion.training.assemble import (
     make_data,
     network_line,
     probe_batch,
-    rejected_line,
 )
 from emotion.training.callbacks import Bar, EpochKeeper
 from emotion.training.console import Log, epoch_line, is_terminal

@@ -1,6 +1,7 @@
 """How a run begins: its data, identity and folder, and whether anything is left to do. Imports no torch before."""
 
 from emotion.data.dataset import open_store
+from emotion.data.table import rejected_line
 from emotion.errors import RunError
 from emotion.runs import RunFolder
 from emotion.schema import RunConfig
@@ -38,6 +39,8 @@ def train(config: RunConfig, log: Log | None = None) -> RunFolder:
             log(
                 f"Finished already, on {status['finished']} with emotion {status['version']}{code}: {folder.path}"
             )
+            if store.rejected.height:
+                log(rejected_line(store.rejected, folder.file("rejected.csv")))
             log("force=true starts a new attempt.")
         finished = status is not None and status["state"] == "finished"
         wants_test = config.evaluation.test and not folder.has("test")

@@ -1,6 +1,8 @@
 """`emotion data …` on small sets, from what is typed to what is printed and written."""
 
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -9,6 +11,8 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from emotion.cli import app
+from emotion.data import mimic
+from emotion.data.layout import find_below
 from emotion.data.recognise import data_sets, needs_root, recognise
 from emotion.errors import ConfigError, DataError
 from emotion.evaluation import label_errors, predictions
@@ -57,10 +61,72 @@ def test_a_download_that_holds_another_is_the_larger_one(tmp_path: Path) -> None
     assert recognise(tmp_path / "both") == "ferplus"
 
 
-def test_what_is_no_data_set_is_answered_by_every_reader(tmp_path: Path) -> None:
+@pytest.mark.parametrize("form", mimic.FORMS)
+def test_every_layout_is_recognised_and_no_other_in_it(form: str, tmp_path: Path) -> None:
+    call("draw", tmp_path / "drawn", "--as", form)
+    assert recognise(tmp_path / "drawn") == mimic.DATA.get(form, form)
+
+
+@pytest.mark.parametrize("names", [("happy", "sad"), ("cats", "dogs"), ("happy", "bored", "sad")])
+def test_class_folders_of_anyone_are_not_fer2013(names: tuple[str, ...], tmp_path: Path) -> None:
+    for name in names:
+        (tmp_path / name).mkdir()
+        Image.fromarray(np.zeros((48, 48), np.uint8)).save(tmp_path / name / "1.png")
+    assert recognise(tmp_path) == "folder"
+
+
+def test_what_is_no_data_set_is_answered_by_every_layout(tmp_path: Path) -> None:
     (tmp_path / "photos").mkdir()
-    with pytest.raises(DataError, match=r"(?s)no data set was recognised.*FER2013.*LFW-MS"):
+    with pytest.raises(
+        DataError, match=r"(?s)no data set was recognised.*\n  fer2013: .*\n  lfw_ms: .*\n  csv: "
+    ):
         recognise(tmp_path / "photos")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "said"),
+    [
+        ("fer.zip", b"PK", "holds fer.zip. Unpack fer.zip first."),
+        ("notes.csv", b"day,weather", "no data set was recognised"),
+        ("train.csv", b"path,text", "no data set was recognised"),
+    ],
+)
+def test_what_is_nearly_a_data_set(name: str, data: bytes, said: str, tmp_path: Path) -> None:
+    (tmp_path / name).write_bytes(data)
+    with pytest.raises(DataError, match=said):
+        recognise(tmp_path)
+    with pytest.raises(DataError, match="recognised in the file"):
+        recognise(tmp_path / name)
+
+
+def test_a_known_layout_with_a_fault_is_answered_by_its_reader_alone(tmp_path: Path) -> None:
+    call("draw", tmp_path / "one", "--as", "affectnet")
+    call("draw", tmp_path / "other", "--as", "affectnet_2021")
+    shutil.copytree(tmp_path / "other", tmp_path / "one", dirs_exist_ok=True)
+    with pytest.raises(DataError, match="^expected one release of AffectNet .*2017 and 2021 mixed") as caught:
+        recognise(tmp_path / "one")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_root_that_is_not_there_is_one_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="^expected data.root, .*gone does not exist") as caught:
+        recognise(tmp_path / "gone")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_that_may_not_be_read_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As Python does without the right to search a folder: `is_file` raises."""
+
+    def refuse(path: Path, **_: Any) -> Any:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(DataError, match="can't be read: Permission denied") as caught:
+        find_below(tmp_path, lambda folder: (folder / "list.csv").is_file())
+    assert str(tmp_path) in str(caught.value)
 
 
 def test_two_fitting_layouts_are_left_to_the_user(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -102,7 +102,7 @@ def test_correlation_is_pearsons_at_the_best_shift() -> None:
         assert value == pytest.approx(max(pearsonr(middle, s)[0] for s in shifted), abs=1e-4)
     turned = np.concatenate([images, images[:, :, ::-1]])
     assert duplicates._correlations(images, pairs, 2, mirrored=True) == pytest.approx(
-        duplicates._correlations(turned, pairs + [0, len(images)], 2)
+        duplicates._correlations(turned, np.add(pairs, [0, len(images)]), 2)
     )
 
 

@@ -32,7 +32,7 @@ def test_a_complete_table_needs_no_note() -> None:
 def test_the_largest_difference_is_named() -> None:
     (note,) = count_notes(FACTS, "", COMPLETE[2:], ("anger", "fear"), 2)
     assert note == (
-        "not the published counts: 3 images found, 5 published (2 rows were rejected); the largest difference is fear "
+        "not the published counts: 3 images found, 5 published (rows left out: 2); the largest difference is fear "
         "in train: 0 instead of 2."
     )
 

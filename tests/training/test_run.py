@@ -328,12 +328,16 @@ def test_what_was_left_out_of_the_data_is_said_and_listed(
                 pixels = rng.integers(0, 256, (48, 48), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / f"{prefix}_{name}{number}.jpg")
     (tmp_path / "fer" / "train" / "happy" / "Training_text.jpg").write_text("not an image")
-    done = emotion.train(
-        ["data=fer2013", f"data.root={tmp_path}/fer", "model=test_resnet", "trainer.max_epochs=1", "machine.threads=1",
-         "trainer.precision=fp32", f"machine.runs_dir={tmp_path}/runs", f"machine.cache_dir={tmp_path}/cache"]
-    )  # fmt: skip
-    printed = capsys.readouterr().out
-    assert "1 rows were left out: 1 unreadable image (the first: train/happy/Training_text.jpg" in printed
+    overrides = ["data=fer2013", f"data.root={tmp_path}/fer", "model=test_resnet", "trainer.max_epochs=1",
+                 "machine.threads=1", "trainer.precision=fp32", f"machine.runs_dir={tmp_path}/runs",
+                 f"machine.cache_dir={tmp_path}/cache"]  # fmt: skip
+    said = "Rows left out: 1, of which 1 unreadable image (the first: train/happy/Training_text.jpg"
+    done = emotion.train(overrides)
+    assert said in capsys.readouterr().out
+    emotion.train(overrides)
+    again = capsys.readouterr().out
+    assert "Finished already" in again
+    assert said in again
     assert "Training_text.jpg" in done.file("rejected.csv").read_text()
     assert done.splits["data"]["rejected"] == {"unreadable image": 1}
 

@@ -1,6 +1,6 @@
 """AffectNet in its three releases: 2017 (csv), 2021 (npy beside 224-px crops) and AffectNet+ (JSON, soft labels)."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -53,6 +53,8 @@ _EXPECTED = "an AffectNet download: " + "; or ".join(FACTS.layouts)
 Variant = Literal[7, 8, 11]
 SplitName = Literal["official", "pooled_random"]
 Crop = Literal["face", "whole"]
+Subset = Literal["easy", "challenging", "difficult"]
+SUBSETS: tuple[Subset, ...] = ("easy", "challenging", "difficult")  # the codes 0 to 2 of AffectNet+
 
 _LISTS = {"training.csv": "train", "validation.csv": "val"}
 _LIST_FOLDERS = ("Manually_Annotated_file_lists", "Manually_Annotated/Manually_Annotated_file_lists", ".")
@@ -71,11 +73,13 @@ def signature(
     split: SplitName = "official",
     crop: Crop = "face",
     soft_labels: bool = False,
+    subset: Sequence[Subset] | None = None,
 ) -> str:
     """A cheap digest of what `read` would read."""
     place = _locate(root)
     digest = tree_digest(place, *_lists(place).values())
-    return f"affectnet-{_REVISION}-{variant}-{split}-{crop}-{soft_labels}-{digest}"
+    only = f"-{'-'.join(subset)}" if subset else ""
+    return f"affectnet-{_REVISION}-{variant}-{split}-{crop}-{soft_labels}{only}-{digest}"
 
 
 def read(
@@ -84,6 +88,7 @@ def read(
     split: SplitName = "official",
     crop: Crop = "face",
     soft_labels: bool = False,
+    subset: Sequence[Subset] | None = None,
 ) -> SampleTable:
     """The table of an AffectNet download, whichever release it is.
 
@@ -94,9 +99,10 @@ def read(
             Bucknell (2018) did.
         crop: the face box of the 2017 release, or the whole picture.
         soft_labels: AffectNet+ only: its distributions become the targets.
+        subset: AffectNet+ only: the subsets to take, of both parts; None: all images.
 
     Raises:
-        ConfigError: soft labels of a release or variant that has none.
+        ConfigError: soft labels or subsets of a release or variant that has none.
         DataError: nothing there is AffectNet, two releases are mixed, or most of it is broken.
     """
     place = _locate(root)
@@ -106,12 +112,17 @@ def read(
             f"data.soft_labels: expected AffectNet+ with variant 7 or 8, found the release {release} in {place} with "
             f"variant {variant}. Set data.soft_labels=false, or point data.root at AffectNet+."
         )
+    if subset and release != "plus":
+        raise ConfigError(
+            f"data.subset: expected AffectNet+, found the release {release} in {place}, which has no subsets. Set "
+            "data.subset=null, or point data.root at AffectNet+."
+        )
     rows = Collector("affectnet", CODES[:variant], place)
     if release == "2017":
         images = _read_2017(rows, place, crop)
     else:
         images = place
-        _read_small_files(rows, place, release, soft_labels)
+        _read_small_files(rows, place, release, soft_labels, subset)
     notes: list[str] = []
     if split == "pooled_random":
         _pool(rows)
@@ -119,6 +130,8 @@ def read(
             "not the official split: both parts are pooled and split at random (split=pooled_random). Scores on it "
             "can't be compared with those on the official split."
         )
+    if subset:
+        notes.append(f"of AffectNet+ only what it calls {' or '.join(subset)}, in the validation part too.")
     table = rows.table(
         images,
         CHANNELS,
@@ -281,12 +294,21 @@ def _circumplex(text: str) -> float | None:
     return value if value is not None and -1 <= value <= 1 else None
 
 
-def _read_small_files(rows: Collector, place: Path, release: str, soft_labels: bool) -> None:
+def _read_small_files(
+    rows: Collector, place: Path, release: str, soft_labels: bool, subset: Sequence[Subset] | None
+) -> None:
     """Fill `rows` from the index of the npy or JSON files."""
     index: pl.DataFrame = affectnet_files.index(place, release)
-    for path, problem, detail, split, code, valence, arousal, soft in index.iter_rows():
+    wanted = {SUBSETS.index(name) for name in subset or ()}
+    for path, problem, detail, split, code, valence, arousal, soft, own in index.iter_rows():
         if problem:
             rows.reject(path, problem, detail)
+            continue
+        if wanted and own not in range(len(SUBSETS)):
+            rows.reject(path, "unknown subset", f"Subset is {own}, expected 0, 1 or 2")
+            continue
+        if wanted and own not in wanted:
+            rows.leave_out(path, "subset not chosen", SUBSETS[own])
             continue
         target = None
         if soft_labels:

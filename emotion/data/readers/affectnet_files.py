@@ -20,7 +20,7 @@ from emotion.data.cache import default_cache_dir
 from emotion.data.layout import IMAGE_SUFFIXES, FilesBelow, subfolders, tree_digest, walk
 from emotion.data.textrows import real_number, whole_number
 
-_REVISION = 1
+_REVISION = 2
 _CODES = 11
 _PARTS = {"train_set": "train", "train": "train", "training": "train", "val_set": "val", "val": "val", "valid": "val",
           "validation": "val"}  # fmt: skip
@@ -33,12 +33,21 @@ _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "valence": pl.Float64,
     "arousal": pl.Float64,
     "soft": pl.List(pl.Float64),
+    "subset": pl.Int64,
 }
 
 log = logging.getLogger(__name__)
 
 Row = tuple[
-    str, str | None, str | None, str | None, int | None, float | None, float | None, list[float] | None
+    str,
+    str | None,
+    str | None,
+    str | None,
+    int | None,
+    float | None,
+    float | None,
+    list[float] | None,
+    int | None,
 ]
 
 
@@ -67,7 +76,8 @@ def _some_suffixes(folder: Path, depth: int) -> set[str]:
 
 
 def index(place: Path, release: str) -> pl.DataFrame:
-    """One row an annotation: path of its image below `place`, what is wrong (or null), split, code, soft label.
+    """One row an annotation: path of its image below `place`, what is wrong (or null), split, code, valence, arousal,
+    soft label and subset of AffectNet+.
 
     Args:
         release: "2021" or "plus".
@@ -106,11 +116,11 @@ def _rows_2021(place: Path) -> Iterator[Row]:
             measured = [
                 _circumplex(_scalar(label.with_name(f"{stem}_{kind}.npy"))) for kind in ("val", "aro")
             ]
-            yield path, None, None, split, code, measured[0], measured[1], None
+            yield path, None, None, split, code, measured[0], measured[1], None, None
 
 
 def _broken(path: str, problem: str, detail: str) -> Row:
-    return path, problem, detail, None, None, None, None, None
+    return path, problem, detail, None, None, None, None, None, None
 
 
 def _scalar(path: Path) -> str | None:
@@ -184,7 +194,8 @@ def _annotation(path: Path, image: str, split: str | None) -> Row:
     measured = _lowered(metadata) if isinstance(metadata, dict) else {}
     soft = _shares(fields.get("soft-label"))
     valence, arousal = (_circumplex(str(measured.get(name))) for name in ("valence", "arousal"))
-    return image, None, None, split, code, valence, arousal, soft
+    subset = whole_number(str(fields.get("subset")))
+    return image, None, None, split, code, valence, arousal, soft, subset
 
 
 def _lowered(data: dict[str, Any]) -> dict[str, Any]:

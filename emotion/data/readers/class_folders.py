@@ -12,7 +12,7 @@ from emotion.data.layout import (
     tree_digest,
 )
 from emotion.data.table import SampleTable
-from emotion.errors import DataError
+from emotion.errors import DataError, LayoutError
 from emotion.labels import EXPRESSIONS, canonical
 
 NATURAL_SIZE_PX = 96
@@ -43,6 +43,17 @@ _EXPECTED = "pictures in class folders: <class>/*.jpg, or {train,val,test}/<clas
 def signature(root: Path | None) -> str:
     """A cheap digest of what `read` would read."""
     return f"folder-{_REVISION}-{tree_digest(_locate(root))}"
+
+
+def distinguish(root: Path) -> None:
+    """
+    Raises:
+        LayoutError: it is a folder of pictures, but not of classes.
+    """
+    place = _locate(root)
+    folders = [folder for part in _splits(place).values() for folder in subfolders(part)]
+    if len({folder.name for folder in folders if not _is_empty(folder)}) < 2:
+        raise LayoutError(f"expected {_EXPECTED}; found fewer than two class folders in {place}.")
 
 
 def read(root: Path | None) -> SampleTable:

@@ -1,6 +1,6 @@
 """`data=csv`: any pictures listed in a csv file, its columns named by the configuration."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,7 +11,7 @@ from emotion.data.preparation import Box
 from emotion.data.readers.class_folders import SPLIT_FOLDERS
 from emotion.data.table import SampleTable
 from emotion.data.textrows import real_number, split_quoted, text_lines, whole_number
-from emotion.errors import ConfigError, DataError
+from emotion.errors import ConfigError, DataError, LayoutError
 from emotion.labels import EXPRESSIONS, canonical
 
 NATURAL_SIZE_PX = 96
@@ -51,6 +51,14 @@ def signature(root: Path | None, **options: object) -> str:
     return f"csv-{_REVISION}-{named}-{tree_digest(table, table.parent)}"
 
 
+def distinguish(root: Path) -> None:
+    """
+    Raises:
+        LayoutError: it is a text, but no table with the columns path and label.
+    """
+    _opened(_table_file(root), ("path", "label"))
+
+
 def read(
     root: Path | None,
     path: str = "path",
@@ -81,17 +89,8 @@ def read(
     columns = Columns(path, label, split, group, tuple(box or ()), tuple(votes or ()))
     _check(columns, class_names)
     table = _table_file(root)
-    lines = text_lines(table)
-    number, header = next(lines, (0, ""))
-    separator = max(_SEPARATORS, key=header.count)
-    names = [cell.strip() for cell in split_quoted(header, separator)]
     wanted = [name for name in (path, label, split, group, *columns.box, *columns.votes) if name is not None]
-    missing = [name for name in wanted if names.count(name) != 1]
-    if missing:
-        raise DataError(
-            f"expected the columns {', '.join(wanted)} once each in {table}; not so: {', '.join(missing)}; the file's "
-            f"first line is {header[:200]!r}. Name its columns with data.path=…, data.label=… and so on."
-        )
+    names, separator, lines = _opened(table, wanted)
     body = [(n, split_quoted(line, separator)) for n, line in lines]
     cells = [(n, dict(zip(names, row, strict=True)) if len(row) == len(names) else None) for n, row in body]
     classes = _classes(columns, class_names, [row for _, row in cells if row is not None], table)
@@ -104,6 +103,25 @@ def read(
         else:
             _read_row(rows, files, columns, where, row, by_number=class_names is not None)
     return rows.table(table.parent, CHANNELS, FACTS)
+
+
+def _opened(table: Path, wanted: Sequence[str]) -> tuple[list[str], str, Iterator[tuple[int, str]]]:
+    """The names of the columns, what separates cells, and the lines below.
+
+    Raises:
+        LayoutError: a column that is wanted isn't there, or is there twice.
+    """
+    lines = text_lines(table)
+    _, header = next(lines, (0, ""))
+    separator = max(_SEPARATORS, key=header.count)
+    names = [cell.strip() for cell in split_quoted(header, separator)]
+    missing = [name for name in wanted if names.count(name) != 1]
+    if missing:
+        raise LayoutError(
+            f"expected the columns {', '.join(wanted)} once each in {table}; not so: {', '.join(missing)}; the file's "
+            f"first line is {header[:200]!r}. Name its columns with data.path=…, data.label=… and so on."
+        )
+    return names, separator, lines
 
 
 def _check(columns: Columns, class_names: Sequence[str] | None) -> None:
@@ -125,7 +143,7 @@ def _table_file(root: Path | None) -> Path:
         return place
     found = [name for name in file_names(place) if name.lower().endswith((".csv", ".tsv"))]
     if len(found) != 1:
-        raise DataError(
+        raise LayoutError(
             f"expected {_EXPECTED}; {place} holds {listing(place)}, {len(found)} of them csv files. Point data.root at "
             "one."
         )

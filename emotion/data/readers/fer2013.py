@@ -10,23 +10,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import polars as pl
+from PIL import Image
 
 from emotion.data.images import ImageFiles
 from emotion.data.layout import (
     IMAGE_SUFFIXES,
     existing_root,
     file_names,
-    find_below,
-    listing,
+    locate,
     subfolders,
     tree_digest,
 )
 from emotion.data.readers import fer2013_csv
 from emotion.data.readers.fer2013_facts import CLASSES, FACTS, USAGE, class_of, describe_parts
 from emotion.data.table import SampleTable, rejections
-from emotion.errors import DataError
+from emotion.errors import DataError, LayoutError
 
-__all__ = ["CHANNELS", "FACTS", "NATURAL_SIZE_PX", "read", "signature"]
+__all__ = ["CHANNELS", "FACTS", "NATURAL_SIZE_PX", "distinguish", "read", "signature"]
 
 NATURAL_SIZE_PX = 48
 CHANNELS = 1
@@ -54,6 +54,43 @@ def signature(root: Path | None) -> str:
     return f"fer2013-{_REVISION}-{tree_digest(_locate(root))}"
 
 
+def distinguish(root: Path) -> None:
+    """
+    Raises:
+        LayoutError: what lies there could be read, but is somebody's csv or class folders rather than FER2013.
+    """
+    place = _locate(root)
+    if place.is_file():
+        fer2013_csv.distinguish(place)
+        return
+    folders = [folder for part in _split_folders(place).values() for folder in subfolders(part)]
+    pictures = [
+        folder / name
+        for folder in folders
+        for name in file_names(folder)
+        if Path(name).suffix.lower() in IMAGE_SUFFIXES
+    ]
+    if any(_named_split(picture.name) for picture in pictures[:1]):
+        return
+    classes = {class_of(folder.name) for folder in folders}
+    if classes != set(range(len(CLASSES))):
+        raise LayoutError(
+            f"expected the seven classes of FER2013 in {place}, found {', '.join(f.name for f in folders)}."
+        )
+    if pictures and not _is_small_and_grey(pictures[0]):
+        raise LayoutError(
+            f"expected grey pictures of {NATURAL_SIZE_PX} × {NATURAL_SIZE_PX} pixels, found {pictures[0]}."
+        )
+
+
+def _is_small_and_grey(picture: Path) -> bool:
+    try:
+        with Image.open(picture) as opened:  # reads the head alone
+            return opened.size == (NATURAL_SIZE_PX, NATURAL_SIZE_PX) and opened.mode == "L"
+    except (OSError, ValueError, Image.DecompressionBombError):
+        return False
+
+
 def read(root: Path | None) -> SampleTable:
     """The table of a FER2013 download.
 
@@ -72,20 +109,14 @@ def _locate(root: Path | None) -> Path:
     path = existing_root(root, _EXPECTED)
     if path.is_file():
         if path.suffix.lower() != ".csv":
-            raise DataError(f"expected {_EXPECTED}; {path} is a file. If it is an archive, unpack it first.")
+            raise LayoutError(
+                f"expected {_EXPECTED}; {path} is a file. If it is an archive, unpack it first."
+            )
         return path
-    found = find_below(path, lambda folder: bool(_csv_file(folder) or _split_folders(folder)))
-    if not found:
-        raise DataError(
-            f"expected {_EXPECTED}; {path} holds {listing(path)}. Point data.root at the unpacked download; "
-            f"{FACTS.source}"
-        )
-    if len(found) > 1:
-        raise DataError(
-            f"expected one FER2013 download, found {len(found)} below {path}: "
-            f"{', '.join(str(place.relative_to(path)) for place in found)}. Point data.root at one of them."
-        )
-    return _csv_file(found[0]) or found[0]
+    place = locate(
+        path, _EXPECTED, lambda folder: bool(_csv_file(folder) or _split_folders(folder)), FACTS.source
+    )
+    return _csv_file(place) or place
 
 
 def _csv_file(folder: Path) -> Path | None:
@@ -178,7 +209,11 @@ def _read_class(found: _Found, place: Path, folder: Path, split: str | None) -> 
             found.paths.append(path)
             found.labels.append(label)
             found.folder_splits.append(split)
-            found.name_splits.append(USAGE.get(name.split("_")[0].lower()))
+            found.name_splits.append(_named_split(name))
+
+
+def _named_split(name: str) -> str | None:
+    return USAGE.get(name.split("_")[0].lower())
 
 
 def _is_text(name: str) -> bool:

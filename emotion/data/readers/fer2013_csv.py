@@ -8,7 +8,8 @@ import polars as pl
 from emotion.data.images import ImageArray
 from emotion.data.readers.fer2013_facts import CLASSES, USAGE, describe_parts
 from emotion.data.table import SampleTable, rejections
-from emotion.errors import DataError
+from emotion.data.textrows import split_quoted, text_lines
+from emotion.errors import DataError, LayoutError
 
 # In the order of preference: a competition download holds several, and the first two name the parts.
 FILE_NAMES = ("fer2013.csv", "icml_face_data.csv", "train.csv")
@@ -62,6 +63,18 @@ def read(path: Path) -> SampleTable:
         notes=tuple(notes),
         official=official,
     )
+
+
+def distinguish(path: Path) -> None:
+    """
+    Raises:
+        LayoutError: it is a csv of other columns.
+    """
+    _, header = next(text_lines(path), (0, ""))
+    if not {"emotion", "pixels"} <= {name.strip().lower() for name in split_quoted(header)}:
+        raise LayoutError(
+            f"expected the columns emotion, pixels and Usage in {path}, found {header[:200]!r}."
+        )
 
 
 def _rows(path: Path) -> pl.DataFrame:

@@ -84,7 +84,7 @@ def describe_parts(frame: pl.DataFrame, named: bool, rejected: int) -> tuple[lis
             "3,589. Scores on it can't be compared with published ones."
         ], False
     if totals != tuple(TOTALS.values()):
-        left_out = f" ({rejected:,} rows were rejected)" if rejected else ""
+        left_out = f" (rows left out: {rejected:,})" if rejected else ""
         return [
             f"incomplete: found {found} images in the official parts, 28,709 / 3,589 / 3,589 were published"
             f"{left_out}."

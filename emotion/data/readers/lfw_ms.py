@@ -8,7 +8,7 @@ import polars as pl
 
 from emotion.data.facts import WHOLE, Facts
 from emotion.data.images import ImageFiles
-from emotion.data.layout import existing_root, find_below, listing, tree_digest
+from emotion.data.layout import FilesBelow, locate, tree_digest
 from emotion.data.table import SampleTable, rejections
 from emotion.data.textrows import split_quoted, text_lines
 from emotion.errors import DataError
@@ -60,18 +60,18 @@ def read(root: Path | None, part: Literal["study", "all"] = "study") -> SampleTa
     """
     place, legend = _locate(root)
     rows = _rows(legend)
-    on_disk = {path.name for path in (place / "images").iterdir()}
+    on_disk = set(FilesBelow(place).names("images"))
     notes: list[str] = []
     unlisted = len(on_disk - set(rows["image"]))
     if unlisted:
-        notes.append(f"{unlisted:,} images in the folder are not in the legend.")
+        notes.append(f"images in the folder that are not in the legend: {unlisted:,}.")
     if part == "study":
         left_out = rows.filter(~pl.col("image").str.contains(_STUDY)).height
         rows = rows.filter(pl.col("image").str.contains(_STUDY))
-        notes.append(
-            f"study part: {left_out:,} rows of the legend that are not named First_Last_0001.jpg are left "
-            "out."
-        )
+        if left_out:
+            notes.append(
+                f"study part: {left_out:,} rows of the legend, of other names than First_Last_0001.jpg, don't count."
+            )
     listings, repeated = _one_row_an_image(rows)
     rows, broken = _valid(listings, on_disk)
     if len(broken) > _MAX_BAD_SHARE * listings.height:
@@ -96,17 +96,13 @@ def read(root: Path | None, part: Literal["study", "all"] = "study") -> SampleTa
 
 def _locate(root: Path | None) -> tuple[Path, Path]:
     """The download's folder and its legend."""
-    path = existing_root(root, _EXPECTED)
-    if path.is_file():
-        raise DataError(f"expected {_EXPECTED}; {path} is a file. If it is an archive, unpack it first.")
-    found = find_below(path, lambda folder: _legend(folder).is_file() and (folder / "images").is_dir())
-    if len(found) != 1:
-        what = f"holds {listing(path)}" if not found else f"has several: {', '.join(map(str, found))}"
-        raise DataError(
-            f"expected {_EXPECTED}; {path} {what}. Point data.root at the unpacked repository "
-            "https://github.com/muxspace/facial_expressions."
-        )
-    return found[0], _legend(found[0])
+    place = locate(
+        root,
+        _EXPECTED,
+        lambda folder: _legend(folder).is_file() and (folder / "images").is_dir(),
+        FACTS.source,
+    )
+    return place, _legend(place)
 
 
 def _legend(folder: Path) -> Path:

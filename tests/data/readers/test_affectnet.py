@@ -13,6 +13,7 @@ import pytest
 from emotion.data import mimic
 from emotion.data.readers import affectnet, affectnet_files
 from emotion.errors import ConfigError, DataError
+from emotion.launch import compose
 
 
 @pytest.fixture(autouse=True)
@@ -152,6 +153,45 @@ def test_soft_labels_become_targets(tmp_path: Path) -> None:
 def test_soft_labels_of_another_release_are_refused(root: Path) -> None:
     with pytest.raises(ConfigError, match="expected AffectNet\\+ .* found the release 2017"):
         affectnet.read(root, soft_labels=True)
+
+
+def test_subsets_are_chosen_by_name_in_both_parts(tmp_path: Path) -> None:
+    mimic.draw("affectnet_plus", tmp_path / "root", 64, 0)
+    every = affectnet.read(tmp_path / "root")
+    numbers = {}
+    for path in (tmp_path / "root").rglob("0*.json"):
+        numbers[path.stem] = json.loads(path.read_text())["Subset"]
+    for names, codes in ((["easy"], {0}), (["challenging", "difficult"], {1, 2})):
+        table = affectnet.read(tmp_path / "root", subset=names)  # type: ignore[arg-type]
+        assert {numbers[Path(i).stem] for i in table.frame["id"]} == codes
+        assert set(table.frame["split"]) == {"train", "val"}
+        left_out = table.rejected.filter(reason="subset not chosen")
+        assert len(table) + left_out.height == len(every)
+        assert affectnet.signature(tmp_path / "root", subset=names) != affectnet.signature(tmp_path / "root")  # type: ignore[arg-type]
+
+
+def test_an_image_of_no_subset_is_counted_where_subsets_are_asked_for(tmp_path: Path) -> None:
+    mimic.draw("affectnet_plus", tmp_path / "root", 16, 0)
+    path = tmp_path / "root" / "train_set" / "annotations" / "000003.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"Subset": None}))
+    table = affectnet.read(tmp_path / "root", subset=["easy"])
+    assert table.rejected.filter(reason="unknown subset")["id"].to_list() == ["train_set/images/000003.jpg"]
+    assert "train_set/images/000003.jpg" in affectnet.read(tmp_path / "root").frame["id"]
+
+
+def test_subsets_of_another_release_are_refused(root: Path) -> None:
+    with pytest.raises(ConfigError, match="data.subset: expected AffectNet\\+, found the release 2017"):
+        affectnet.read(root, subset=["easy"])
+
+
+def test_the_order_of_subsets_is_no_other_run() -> None:
+    one, other = (
+        compose(["data=affectnet", f"data.subset=[{names}]"]).data
+        for names in ("easy,difficult", "difficult,easy")
+    )
+    assert one == other
+    with pytest.raises(ConfigError, match="did you mean easy"):
+        compose(["data=affectnet", "data.subset=[eazy]"])
 
 
 @pytest.mark.slow
