@@ -25,7 +25,7 @@ from emotion.reporting import audit_page, set_card
 from emotion.reporting.figures import data_statistics, sheet
 from emotion.reporting.tables import Cell, Column, Table, text
 from emotion.runs import RunFolder
-from emotion.schema import RunConfig
+from emotion.schema import DataConfig, RunConfig
 from emotion.training.progress import preparing
 
 _OVERRIDE = re.compile(r"[+~]{0,2}[\w.]+=")
@@ -107,14 +107,21 @@ def card(name: str | None, out: Path | None) -> None:
         hint = f"; did you mean {near[0]}?" if near else "."
         raise DataError(f"expected one of {', '.join(known)}, found {name!r}{hint}")
     for each in known if name is None else [name]:
-        reader: Any = registry.builder("data", each)
-        if not hasattr(reader, "FACTS"):  # of a plug-in
-            continue
-        page = set_card.markdown(each, reader.FACTS)
-        if out is None:
+        page = _card(each, known[each])
+        if page and out is None:
             print(page, end="")
-        else:
+        elif page and out is not None:
             atomic.write_text(out / f"{each}.md", page)
+
+
+def _card(name: str, schema: type[DataConfig]) -> str | None:
+    """The card of a data set; None for a plug-in's that states no facts."""
+    reader: Any = registry.builder("data", name)
+    if not hasattr(reader, "FACTS"):
+        return None
+    own = {key: field for key, field in schema.model_fields.items() if key not in DataConfig.model_fields}
+    options = {key: field.description or "" for key, field in own.items()}
+    return set_card.markdown(name, reader.FACTS, options)
 
 
 def check(where: Sequence[str]) -> None:

@@ -24,6 +24,7 @@ class Facts:
         crop: which part of the picture is the sample.
         group: what must not be on both sides of a split.
         cautions: what whoever reads a result must know.
+        counted: what was found in the real files, for the data card; with how and when where that matters.
     """
 
     title: str
@@ -36,6 +37,7 @@ class Facts:
     crop: str = "the whole picture"
     group: str = "none known"
     cautions: tuple[str, ...] = ()
+    counted: tuple[str, ...] = ()
 
     def expected(self, form: str, classes: Sequence[str]) -> dict[tuple[str, str], int]:
         """Published images by (part, class), of the classes asked for that were counted."""

@@ -263,8 +263,18 @@ def test_a_card_tells_what_the_reader_knows(tmp_path: Path) -> None:
     for fact in (FACTS.title, FACTS.citation, FACTS.licence, *FACTS.layouts, *FACTS.cautions, "data=raf_db"):
         assert fact in text
     assert "| happiness | 4,772 | 1,185 |" in text  # as published (Li, Deng and Du 2017)
+    assert "* `data.variant`: " in call("card", "affectnet")
     call("card", "--out", tmp_path)
     assert {path.stem for path in tmp_path.glob("*.md")} == set(data_sets())
     assert (tmp_path / "raf_db.md").read_text() == text
     with pytest.raises(DataError, match="did you mean jaffe"):
         call("card", "jafe")
+
+
+def test_the_committed_cards_are_current(tmp_path: Path) -> None:
+    """`emotion data card --out docs/data` writes them."""
+    call("card", "--out", tmp_path)
+    kept = Path(__file__).parents[2] / "docs" / "data"
+    assert {page.name: page.read_text() for page in kept.iterdir()} == {
+        page.name: page.read_text() for page in tmp_path.glob("*.md")
+    }

@@ -14,7 +14,7 @@ from emotion.data.dataset import open_store
 from emotion.data.drawn import DrawnFaces
 from emotion.data.images import ImageArray
 from emotion.data.preparation import Preparation
-from emotion.data.readers import lfw_ms
+from emotion.data.readers import fer2013_facts, lfw_ms
 from emotion.data.selection import select
 from emotion.data.store import Store, prepare
 from emotion.data.table import SampleTable, rejections
@@ -163,6 +163,18 @@ def test_real_fer2013(emotion_data: Path, tmp_path: Path) -> None:
     assert counts["confirmed pairs of near duplicates"] > 2000
     assert 20 < counts["of which one is mirrored"] < 50  # 33, all of them looked at
     assert found.found.largest < 50
+    told = " ".join(fer2013_facts.FACTS.counted)  # the data card
+    for key, what in (
+        ("groups of identical images", "groups of identical images"),
+        ("images in them", "images"),
+        ("groups that cross parts", "of the groups cross"),
+        ("groups with contradictory labels", "carry"),
+        ("test images with an identical one in train", "of the 3,589 test"),
+        ("confirmed pairs of near duplicates", "pairs of near"),
+        ("of which one is mirrored", "of them mirrored"),
+        ("constant image", "constant images"),
+    ):
+        assert f"{counts[key]:,} {what}" in told
     assert seconds < 60
 
 

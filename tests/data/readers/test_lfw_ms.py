@@ -1,5 +1,6 @@
 """LFW-MS: persons as groups, double listings, contradictory labels."""
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -125,6 +126,24 @@ def test_the_real_study_part(emotion_data: Path) -> None:
     )
     assert not any("hold" in note for note in table.notes)  # said once, with the run
     assert any("machine's" in note for note in table.notes)
+    assert not any("published" in note for note in table.notes)
+
+
+def test_the_card_s_counts_of_the_real_legend(emotion_data: Path) -> None:
+    """Counted from the legend's text, apart from the reader."""
+    lines = (emotion_data / "lfw_ms" / "data" / "legend.csv").read_text().splitlines()[1:]
+    rows = [line.split(",")[1:] for line in lines]
+    stills = [row for row in rows if row[1].isupper()]
+    disgust = [row for row in rows if row[1].lower() == "disgust"]
+    study = [name for name, _ in rows if re.search(r"_\d{4}\.jpg$", name)]
+    told = " ".join(lfw_ms.FACTS.counted)
+    for said in (
+        f"{len(rows):,} rows of {len({name for name, _ in rows}):,} images",
+        f"the {len(study):,} rows named First_Last_0001.jpg are {len(set(study)):,} images",
+        f"{len(stills)} rows are not from LFW",
+        f"hold {sum(row[1] == 'DISGUST' for row in stills)} of the {len(disgust)} images of disgust",
+    ):
+        assert said in told
 
 
 def test_the_real_legend_as_a_whole(emotion_data: Path) -> None:
