@@ -28,11 +28,16 @@ def list_() -> None:
 
 
 @app.command()
-def check(where: Where) -> None:
+def check(
+    where: Where,
+    out: Annotated[
+        Path | None, typer.Option("--out", "-o", help="A csv file for the rows that can't be used, and why.")
+    ] = None,
+) -> None:
     """Which data set is it, is it complete, what is wrong with it? Decodes nothing; verifies what is prepared."""
     from emotion.commands.inspection import check
 
-    check(where)
+    check(where, out)
 
 
 @app.command()

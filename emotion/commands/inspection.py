@@ -124,8 +124,11 @@ def _card(name: str, schema: type[DataConfig]) -> str | None:
     return set_card.markdown(name, reader.FACTS, options)
 
 
-def check(where: Sequence[str]) -> None:
+def check(where: Sequence[str], out: Path | None) -> None:
     """
+    Args:
+        out: csv file for the rows that can't be used.
+
     Raises:
         DataError: not recognised, unusable, or the prepared store was changed.
     """
@@ -140,6 +143,11 @@ def check(where: Sequence[str]) -> None:
         print(f"  {count:,} {reason}; the first: {sample}: {detail}")
     for note in table.notes:
         print(f"  {note}")
+    if out is not None:
+        atomic.write_text(out, table.rejected.write_csv())
+        print(f"{out}: the rows that can't be used")
+    elif table.rejected.height:
+        print("  --out FILE lists all that can't be used")
     store = prepared_store(config.data, config.preprocess, config.machine.cache_dir)
     if store is None:
         print("Not prepared yet: whether every image can be decoded is seen by `emotion data prepare`.")
@@ -218,7 +226,11 @@ def audit(where: Sequence[str], out: Path, runs: Sequence[Path]) -> None:
     csv = out / "audit.csv"
     atomic.write_text(csv, findings.write_csv())
     proposed = findings.filter("exclude")["id"].n_unique()
-    print(f"{csv}: data.exclude={csv} leaves out the {proposed:,} images that it marks")
+    print(
+        f"{csv}: data.exclude={csv} leaves out the {proposed:,} images that it marks"
+        if proposed
+        else f"{csv}: no image is proposed to be left out"
+    )
     print(audit_page.write(found, out / "audit.html", suspects))
 
 

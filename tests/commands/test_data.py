@@ -144,6 +144,10 @@ def test_check_counts_and_says_whether_it_is_complete(fer_folders: Path) -> None
     (fer_folders / "train" / "angry" / "Training_broken.txt").write_text("no image")
     said = call("check", fer_folders)
     assert "fer2013: 56 rows can be used, 1 can't." in said
+    call("check", fer_folders, "--out", fer_folders.parent / "left out.csv")
+    listed = pl.read_csv(fer_folders.parent / "left out.csv")
+    assert listed["id"].to_list() == ["train/angry/Training_broken.txt"]
+    assert listed["reason"].to_list() == ["not an image file"]
     assert "1 not an image file; the first: train/angry/Training_broken.txt" in said
     assert "incomplete: found 28 / 14 / 14 images" in said
     assert "Not prepared yet" in said
