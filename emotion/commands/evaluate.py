@@ -34,6 +34,8 @@ def evaluate(run: Path, where: Sequence[str], part: str | None) -> None:
         print(
             f"{found.seen:,} of these images have the pixels of one that the run was trained on or selected by"
         )
+    for note in found.notes:
+        print(f"of the data: {note}")
     for name, value in estimate(table, SHOWN).items():
         interval = numbers.interval(value.low, value.high)
         print(f"{name:<18} {numbers.percent(value.value)}  [{interval}]")

@@ -32,6 +32,7 @@ class Transfer:
         unused: the run's classes that the data doesn't have.
         seen: how many of the images have the pixels of one that the run learnt from or was selected by; None where the
             run's data is no longer at hand.
+        notes: what whoever reads the scores must know of the data.
     """
 
     table: Predictions
@@ -39,6 +40,7 @@ class Transfer:
     left_out: dict[str, int]
     unused: tuple[str, ...]
     seen: int | None
+    notes: tuple[str, ...]
 
 
 def transfer(
@@ -90,6 +92,7 @@ def transfer(
         _counts(store, rows, theirs),
         tuple(predictor.classes[old] for old in ours.left_out),
         _seen(run, predictor.preparation, machine, frame["digest"].to_list()),
+        tuple(store.notes),
     )
 
 

@@ -90,6 +90,7 @@ def test_the_command_names_what_is_shared(finished: RunFolder, cache_dir: Path) 
     table = predictions.read(finished.file("predictions") / "drawn-all.parquet")
     assert f"shared classes: {', '.join(table.classes)}" in done.output
     assert "contempt (" in done.output
+    assert "of the data: " in done.output  # what must be known wherever the scores show
     accuracy = (table.predicted == table.labels).mean()
     assert f"{100 * accuracy:.1f}" in done.output
     finished.file("predictions/drawn-all.parquet").unlink()
