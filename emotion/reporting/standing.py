@@ -16,7 +16,6 @@ from emotion.reporting.evidence import Evidence
 from emotion.reporting.tables import Cell, Column, Table
 
 ALL_PAIRS = 6  # of more contenders, only the pairs with the first one are shown
-RESAMPLES = 2000
 
 
 @dataclass(frozen=True)
@@ -47,7 +46,6 @@ def standing(found: Sequence[Contender]) -> Standing:
         comparison = compare(
             [evidence_of(contender).table for contender in alike],
             names=[contender.name for contender in alike],
-            resamples=RESAMPLES,
         )
     except EmotionError as error:
         return Standing(alike, notes=(*notes, f"No paired test could be made. {error}"))
