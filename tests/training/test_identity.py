@@ -99,7 +99,7 @@ def test_a_new_key_at_its_default_orphans_no_run() -> None:
         "sampling": {"name": "natural"},
         "loss": {"name": "cross_entropy"},
         "optimizer": {"name": "adamw"},
-        "schedule": {"name": "constant"},
+        "schedule": {"name": "cosine"},
         "data_fingerprint": DATA,
     }
 
@@ -113,7 +113,8 @@ def test_released_identities_stay() -> None:
         '"preprocess": {"name": "default"}, "sampling": {"name": "natural"}, "schedule": {"name": "constant"}}'
     )
     assert (
-        identity("model=resnet18", "fold=1", "optimizer.lr=0.01") == hashlib.sha256(text.encode()).hexdigest()
+        identity("model=resnet18", "fold=1", "optimizer.lr=0.01", "schedule=constant")
+        == hashlib.sha256(text.encode()).hexdigest()
     )
 
 
