@@ -168,6 +168,7 @@ def gap(value: float, parts: Sequence[tuple[float, float]], *, confidence: float
     variance = sum(part for part, _ in parts)
     if not variance:
         return Gap(value, value, value)
-    freedom = variance**2 / sum(part**2 / of for part, of in parts)
+    doubt = sum(part**2 / of for part, of in parts)
+    freedom = variance**2 / doubt if doubt else math.inf
     reach = float(stdtrit(freedom, (1 + confidence) / 2)) * math.sqrt(variance)
     return Gap(value, value - reach, value + reach)

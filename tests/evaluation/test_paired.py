@@ -59,6 +59,14 @@ def test_several_runs_add_what_differs_between_them() -> None:
         between(ours, theirs * 3, "accuracy")
 
 
+def test_runs_that_differ_alike_have_the_images_error_alone() -> None:
+    ours = [table(hits(0.9, 400, 0), f"a{seed}") for seed in range(2)]
+    theirs = [table(hits(0.6, 400, 9), "b")]
+    found = between(ours, theirs, "accuracy")
+    error = paired_difference(ours[0], theirs[0], "accuracy", resamples=RESAMPLES).error
+    assert found.high - found.value == pytest.approx(stats.norm.ppf(0.975) * error)
+
+
 @pytest.mark.slow
 def test_the_interval_of_two_equal_systems_holds_zero_as_often_as_it_says(
     monkeypatch: pytest.MonkeyPatch,
