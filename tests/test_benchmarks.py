@@ -25,7 +25,7 @@ CIRCUMSTANCES = {
     "made": "2026-01-01",
     "command": "make bench",
     "quick": False,
-    "load_before": 0.1,
+    "busy_before": 0.01,
     "hardware": {"cpu": "one", "cores": 2, "memory_gib": 1, "gpu": None},
     "versions": {"torch": "2"},
     "commit": "0123456789",
@@ -82,6 +82,16 @@ def test_more_of_a_rate_is_better() -> None:
     ratio = comparison.advantage("ours", rows[1])
     assert ratio is not None
     assert ratio.median == 3.0
+
+
+@pytest.mark.parametrize(("busy", "said"), [(0.01, False), (0.6, True), (None, False)])
+def test_a_busy_machine_is_told_to_measure_again(tmp_path: Path, busy: float | None, said: bool) -> None:
+    rows = side_by_side([Fake("ours", 1.0, [])], 1, 0)
+    found = report.family([compared(rows)], "about", {**CIRCUMSTANCES, "busy_before": busy})
+    report.write({"steps": found}, tmp_path)
+    text = (tmp_path / report.MARKDOWN).read_text()
+    assert ("measure again" in text) == said
+    assert ("of the processor before" in text) == (busy is not None)
 
 
 def test_a_candidate_that_fails_late_has_no_numbers_but_a_reason() -> None:

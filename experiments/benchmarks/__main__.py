@@ -6,6 +6,7 @@ import shlex
 import signal
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from emotion.data.cache import default_cache_dir
@@ -21,6 +22,7 @@ FAMILIES = {
     module.__name__.rpartition(".")[2]: module
     for module in (pipelines, steps, epoch, startup, sweep, memory, growth)
 }
+_STAT = Path("/proc/stat")
 QUICK_RESULTS = Path("build") / "benchmarks"  # nobody takes these for results
 
 
@@ -78,6 +80,25 @@ def _positive(text: str) -> int:
     return number
 
 
+def _busy(seconds: float = 1.0) -> float | None:
+    """The share of the processor that is in use now, when nothing of ours runs; None where only Linux could say.
+
+    Not the load average: the family before would still be in it.
+    """
+    if not _STAT.exists():
+        return None
+    before = _ticks()
+    time.sleep(seconds)
+    used, idle = (after - was for after, was in zip(_ticks(), before, strict=True))
+    return round(used / max(used + idle, 1), 2)
+
+
+def _ticks() -> tuple[int, int]:
+    """Time in use and time without work since the machine's start: the columns of proc(5)'s first line."""
+    user, nice, system, idle, wait, *rest = map(int, _STAT.read_text().split("\n")[0].split()[1:9])
+    return user + nice + system + sum(rest), idle + wait
+
+
 def _circumstances(arguments: argparse.Namespace) -> dict[str, object]:
     """Machine, versions and command, without paths."""
     described = environment.describe(environment.cores(), "", "cuda:0" if has_gpu() else "cpu")
@@ -89,7 +110,7 @@ def _circumstances(arguments: argparse.Namespace) -> dict[str, object]:
         "made": now(),
         "command": shlex.join(["python", "-m", "experiments.benchmarks", *typed, *only]),
         "quick": arguments.quick,
-        "load_before": round(os.getloadavg()[0], 2),
+        "busy_before": _busy(),
         **{key: described[key] for key in ("hardware", "platform", "versions", "commit", "dirty")},
     }
 

@@ -12,6 +12,7 @@ FORMAT = 1
 JSON, MARKDOWN, FIGURE = "benchmarks.json", "benchmarks.md", "benchmarks.png"
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito 2008
 _MARKS = "osD^vP"
+BUSY = 0.1  # share of the processor: above it, what is measured is the neighbours, too
 
 
 def family(comparisons: list[Comparison], about: str, circumstances: dict[str, Any]) -> dict[str, Any]:
@@ -82,12 +83,14 @@ def _circumstances(found: dict[str, Any]) -> str:
         f"`{found['command']}` on {found['made']}, commit {str(found['commit'])[:8]}"
         f"{' with changes' if found['dirty'] else ''}: {hardware['cpu']}, {hardware['cores']} cores, "
         f"{hardware['memory_gib']} GiB, {hardware['gpu'] or 'no GPU'}; "
-        f"{', '.join(f'{name} {version}' for name, version in versions.items())}. "
-        f"Load of the machine before: {found['load_before']}."
+        f"{', '.join(f'{name} {version}' for name, version in versions.items())}."
     )
+    busy = found.get("busy_before")
+    if busy is not None:
+        said += f" Other programs used {busy:.0%} of the processor before."
     if found["quick"]:
         said += " **--quick: the work is too small for the numbers to mean anything.**"
-    elif found["load_before"] > 0.25 * hardware["cores"]:
+    elif busy is not None and busy > BUSY:
         said += " **The machine was busy: measure again.**"
     return said
 
@@ -191,7 +194,9 @@ def figure(families: dict[str, dict[str, Any]], path: Path) -> None:
     axes.grid(axis="x", color="#e3e7ec")
     axes.set_axisbelow(True)
     axes.set_title(
-        "How many times as good emotion is as each candidate (upright strokes: goals)", fontsize=10
+        "How many times as good emotion is as each candidate (upright strokes: goals)",
+        fontsize=9,
+        loc="right",
     )
     handles, labels = axes.get_legend_handles_labels()
     single = dict(zip(labels, handles, strict=True))
