@@ -7,7 +7,7 @@ import polars as pl
 
 from emotion.data.facts import Facts
 from emotion.data.images import ImageArray
-from emotion.data.layout import find_below, locate, tree_digest
+from emotion.data.layout import existing_root, find_below, locate, tree_digest
 from emotion.data.readers import fer2013_csv
 from emotion.data.readers.fer2013_facts import CLASSES as FER2013_CLASSES
 from emotion.data.readers.fer2013_facts import FACTS as FER2013
@@ -15,7 +15,7 @@ from emotion.data.readers.fer2013_facts import USAGE
 from emotion.data.readers.ferplus_rules import CLASSES, COLUMNS, Rule, distribution
 from emotion.data.table import SampleTable, rejections
 from emotion.data.textrows import split_quoted, text_lines, whole_number
-from emotion.errors import DataError
+from emotion.errors import DataError, LayoutError
 from emotion.labels import canonical
 
 NATURAL_SIZE_PX = 48
@@ -151,13 +151,23 @@ def _compared(frame: pl.DataFrame, rule: Rule) -> tuple[str, ...]:
 
 def _locate(root: Path | None) -> tuple[Path, Path]:
     """The votes and FER2013's csv."""
-    place = locate(
-        root,
-        _EXPECTED,
-        lambda folder: bool(_named(folder, _IMAGES) and _named(folder, (_VOTES,))),
-        FACTS.source,
-        1,
-    )
+    try:
+        place = locate(
+            root,
+            _EXPECTED,
+            lambda folder: bool(_named(folder, _IMAGES) and _named(folder, (_VOTES,))),
+            FACTS.source,
+            1,
+        )
+    except LayoutError:
+        given = existing_root(root, _EXPECTED)
+        lone = _named(given, (_VOTES,)) if given.is_dir() else []
+        if not lone:
+            raise
+        raise DataError(
+            f"expected fer2013.csv or icml_face_data.csv, in its original order, beside {lone[0]}: FER+ has votes and "
+            f"no images of its own; {FACTS.source}"
+        ) from None
     votes, images = _named(place, (_VOTES,)), _named(place, _IMAGES)
     if len(votes) > 1 or len(images) > 1:
         found = ", ".join(str(path.relative_to(place)) for path in votes + images)

@@ -13,8 +13,9 @@ from emotion.data.images import ImageArray
 from emotion.data.readers import ferplus
 from emotion.data.readers.fer2013_facts import CLASSES as FER2013
 from emotion.data.readers.ferplus_rules import CLASSES, Rule, distribution
+from emotion.data.recognise import recognise
 from emotion.data.table import SampleTable
-from emotion.errors import DataError
+from emotion.errors import DataError, LayoutError
 
 
 def shares(votes: list[int], rule: Rule) -> dict[str, float] | str:
@@ -137,5 +138,19 @@ def test_a_shift_in_the_middle_is_refused() -> None:
 def test_folders_have_no_order(root: Path) -> None:
     (root / "fer2013.csv").unlink()
     (root / "train" / "angry").mkdir(parents=True)
-    with pytest.raises(DataError, match="fer2013new.csv beside fer2013.csv .* holds fer2013new.csv, train/"):
+    with pytest.raises(
+        DataError, match=r"in its original order, beside .*fer2013new.csv: FER\+ has votes and no"
+    ):
         ferplus.read(root)
+    (root / "fer2013new.csv").unlink()
+    with pytest.raises(LayoutError, match=r"expected an FER\+ download.* holds train/"):
+        ferplus.read(root)
+
+
+def test_votes_alone_are_recognised_as_half_of_it(root: Path) -> None:
+    (root / "fer2013.csv").unlink()
+    with pytest.raises(DataError) as refused:
+        recognise(root)
+    assert str(refused.value).startswith(
+        "expected fer2013.csv or icml_face_data.csv, in its original order, beside"
+    )
