@@ -228,7 +228,11 @@ def test_a_quick_family_runs_and_writes_what_it_found(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_every_family_runs(tmp_path: Path) -> None:
-    families = bench(tmp_path)
+    families = bench(tmp_path, "--seeds", "2", "--epochs", "2")
     assert list(families) == ["pipelines", "steps", "epoch", "startup", "sweep", "memory", "growth"]
     for name, reason in missing(families).items():
         assert "no GPU" in reason or (name.startswith("Keras") and "not installed" in reason), (name, reason)
+    rows = {row["name"]: row for row in families["epoch"]["comparisons"][0]["rows"]}  # type: ignore[index]
+    for name, seeds in (("emotion", 2), ("plain PyTorch", 2), ("emotion, fp32", 1)):
+        assert len(rows[name]["rounds"]) == 2, name  # epochs of the first seed
+        assert rows[name]["notes"]["validation accuracy, epoch 2, %"].count(",") == seeds - 1, name

@@ -29,7 +29,7 @@ class Bench:
         rounds: of each comparison.
         quick: the smallest work that still goes through everything; its numbers mean nothing.
         epochs: of the epoch family, for accuracies; None: as many as rounds, at most three.
-        seeds: of the epoch family.
+        seeds: of the epoch family; those after the first train what is compared in accuracy: ours and each peer once.
         data: the folder of real data sets, with fer2013/ in it.
         keras: the Python that has TensorFlow.
         say: called with a line at a time.
@@ -59,7 +59,7 @@ class Bench:
         self, candidates: Sequence[Candidate], rounds: int | None = None, warmups: int | None = None
     ) -> list[Row]:
         """The candidates side by side, with one round of warming up unless told otherwise."""
-        rounds = self.rounds if rounds is None else min(rounds, self.rounds)
+        rounds = self.rounds if rounds is None else rounds
         warmups = warmups if warmups is not None else 0 if self.quick else 1
         return side_by_side(candidates, rounds, warmups, lambda line: self.say(f"  {line}"))
 

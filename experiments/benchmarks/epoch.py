@@ -1,5 +1,6 @@
 """Whole epochs, from the first image to the checkpoint, and what is learnt in them."""
 
+from dataclasses import replace
 from typing import Any
 
 from . import material
@@ -17,7 +18,7 @@ from .bench import (
     recipe,
     run,
 )
-from .side_by_side import Comparison, Row, Spread, Unmeasured
+from .side_by_side import Comparison, Row, Unmeasured
 
 FER2013_IMAGES, FER2013_TRAIN = 35_887, 28_709
 
@@ -43,9 +44,10 @@ def measure(bench: Bench) -> list[Comparison]:
 def _epochs(bench: Bench, data: list[str], images: str, batch: int, rounds: int, device: str) -> Comparison:
     folder = str(material.folders(data))
     peer: dict[str, Any] = {"folder": folder, "network": "minivgg", "size": 48, "grey": True, "batch": batch}
-    merged: dict[str, Row] = {}
+    keras: dict[str, Any] = {"classes": 7, **peer}
+    rows: list[Row] = []
     accuracies: dict[str, list[float]] = {}
-    for seed in range(bench.seeds):
+    for seed in range(bench.seeds):  # the first for speed and accuracy, the others for accuracy alone
         train = run(
             *data, *recipe("minivgg", batch, device), f"trainer.max_epochs={rounds + 1}", f"seed={seed}"
         )
@@ -54,24 +56,24 @@ def _epochs(bench: Bench, data: list[str], images: str, batch: int, rounds: int,
             bench.task(PLAIN, "plain:epochs", workers=2, seed=seed, device=device, **peer),
         ]
         if device == "cpu":
+            candidates.append(bench.task(KERAS, "keras_peer:epochs", how="dataset", seed=seed, **keras))
+        if device == "cpu" and seed == 0:
             fp32 = [*train, "trainer.precision=fp32"]
-            candidates.append(bench.task(OURS_FP32, "ours:epochs", overrides=fp32))
             candidates += [
-                bench.task(name, "keras_peer:epochs", classes=7, how=how, seed=seed, **peer)
-                for name, how in ((KERAS, "dataset"), (KERAS_GENERATOR, "generator"))
+                bench.task(OURS_FP32, "ours:epochs", overrides=fp32),
+                bench.task(KERAS_GENERATOR, "keras_peer:epochs", how="generator", seed=seed, **keras),
             ]
         for row in bench.measure(candidates, rounds, 0):
-            into = merged.setdefault(row.name, Row(row.name))
-            into.missing = into.missing or row.missing
             if row.rounds:
-                accuracies.setdefault(row.name, []).append(row.rounds[-1]["accuracy"])
-            for measured in row.rounds:
-                into.rounds.append({k: v for k, v in measured.items() if k != "accuracy"})
-    for name, seen in accuracies.items():
-        spread = Spread.of([100 * accuracy for accuracy in seen])
-        told = f"{spread.median:.1f} %" + (f" ({spread.low:.1f}–{spread.high:.1f})" if len(seen) > 1 else "")
-        merged[name].notes[f"validation accuracy, epoch {rounds}"] = told
-    return _epoch_comparison(device, images, batch, list(merged.values()))
+                accuracies.setdefault(row.name, []).append(100 * row.rounds[-1]["accuracy"])
+            if seed == 0:
+                speeds = [{k: v for k, v in measured.items() if k != "accuracy"} for measured in row.rounds]
+                rows.append(replace(row, rounds=speeds))
+    for row in rows:
+        if seen := accuracies.get(row.name):
+            told = ", ".join(f"{accuracy:.1f}" for accuracy in seen)
+            row.notes[f"validation accuracy, epoch {rounds}, %"] = told
+    return _epoch_comparison(device, images, batch, rows)
 
 
 def _epoch_comparison(device: str, images: str, batch: int, rows: list[Row]) -> Comparison:

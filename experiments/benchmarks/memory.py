@@ -27,7 +27,9 @@ def measure(bench: Bench) -> list[Comparison]:
         ]
         if workers == 0:
             candidates.append(bench.task(KERAS, "keras_peer:steps", classes=7, how="dataset", **peer))
-        rows = bench.measure([replace(candidate, watch_memory=True) for candidate in candidates], 3, 0)
+        rows = bench.measure(
+            [replace(candidate, watch_memory=True) for candidate in candidates], min(bench.rounds, 3), 0
+        )
         for row in rows:
             if any("peak_mib" not in measured for measured in row.rounds):
                 row.missing, row.rounds = "not measured: this system has no /proc/PID/smaps_rollup", []

@@ -71,7 +71,7 @@ def measure(bench: Bench) -> list[Comparison]:
         Jobs("a command a run", bench, jobs, together=False),
         Jobs("a finished sweep again", bench, jobs, together=True, again=True),
     ]
-    rows = bench.measure(candidates, 3)
+    rows = bench.measure(candidates, min(bench.rounds, 3))
     work = f"{jobs} runs of one epoch of 320 drawn faces; each run's own seconds, from lock to report, are taken off"
     *done, again = rows
     return [
@@ -87,7 +87,7 @@ def _four_folds(bench: Bench) -> Comparison:
     if not has_gpu():
         rows = bench.measure([Unmeasured(name, NO_GPU) for name in names])
     else:
-        rows = bench.measure([Folds(names[0], bench, 1), Folds(names[1], bench, 4)], 3)
+        rows = bench.measure([Folds(names[0], bench, 1), Folds(names[1], bench, 4)], min(bench.rounds, 3))
     work = (
         f"minivgg, {FOLD_EPOCHS} epochs of {FOLD_IMAGES:,} drawn faces, batches of 128, from the command to the "
         "report; processes of their own on one GPU"
