@@ -1,9 +1,11 @@
 """Measure emotion beside what people use: `python -m experiments.benchmarks`, or `make bench`."""
 
 import argparse
+import json
 import os
 import shlex
 import signal
+import subprocess
 import sys
 import tempfile
 import time
@@ -23,6 +25,12 @@ FAMILIES = {
     for module in (pipelines, steps, epoch, startup, sweep, memory, growth)
 }
 _STAT = Path("/proc/stat")
+_ASK = """
+import importlib.metadata, json
+names = [one.metadata["Name"] for one in importlib.metadata.distributions()]
+wanted = [name for name in ("tensorflow", "tensorflow-cpu", "keras") if name in names]
+print(json.dumps({name: importlib.metadata.version(name) for name in wanted}))
+"""
 QUICK_RESULTS = Path("build") / "benchmarks"  # nobody takes these for results
 
 
@@ -106,13 +114,24 @@ def _circumstances(arguments: argparse.Namespace) -> dict[str, object]:
         f"--{key}={value}" for key in ("rounds", "epochs", "seeds") if (value := getattr(arguments, key))
     ]
     only = ["--only", *arguments.only] if arguments.only else []
+    keras = ["--keras", "PYTHON"] if arguments.keras != sys.executable else []
     return {
         "made": now(),
-        "command": shlex.join(["python", "-m", "experiments.benchmarks", *typed, *only]),
+        "command": shlex.join(["python", "-m", "experiments.benchmarks", *typed, *keras, *only]),
         "quick": arguments.quick,
         "busy_before": _busy(),
-        **{key: described[key] for key in ("hardware", "platform", "versions", "commit", "dirty")},
+        **{key: described[key] for key in ("hardware", "platform", "commit", "dirty")},
+        "versions": described["versions"] | _versions_of(arguments.keras),
     }
+
+
+def _versions_of(python: str) -> dict[str, str]:
+    """TensorFlow's and Keras' versions in that Python's environment; none where they aren't there."""
+    try:
+        asked = subprocess.run([python, "-c", _ASK], capture_output=True, text=True, check=True, timeout=60)
+        return dict(json.loads(asked.stdout))
+    except (OSError, subprocess.SubprocessError, json.JSONDecodeError):
+        return {}
 
 
 if __name__ == "__main__":

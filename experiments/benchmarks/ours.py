@@ -5,12 +5,13 @@ callbacks; nothing of the run is left out or replaced.
 """
 
 import itertools
+import json
 import os
 import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -209,44 +210,71 @@ def grow(turns: Turns, overrides: list[str], folds: list[int], folder: str) -> N
 
     cache = tempfile.mkdtemp(dir=folder)
     try:
-        config = compose([*overrides, f"machine.cache_dir={cache}"])
+        config, small = (
+            compose([*overrides, *more, f"machine.cache_dir={cache}"]) for more in ([], ["data.count=400"])
+        )
         import torch  # noqa: F401  what importing takes is measured under start-up
 
         from emotion.training.assemble import choose_device, make_data
 
         turns.wait()
         facts: dict[str, float] = {}
-        began = time.perf_counter()
-        store = open_store(config.data, config.preprocess, config.machine.cache_dir)
-        facts["prepare s"] = time.perf_counter() - began
-        path, count = store.path, len(store)
-        del store
+
+        def prepare() -> dict[str, Any]:
+            began = time.perf_counter()
+            store = open_store(config.data, config.preprocess, config.machine.cache_dir)
+            return {"seconds": time.perf_counter() - began, "path": str(store.path), "count": len(store)}
+
+        prepared = _elsewhere(prepare)
+        facts["prepare s"], path, count = prepared["seconds"], Path(prepared["path"]), prepared["count"]
+        device = choose_device(config.machine.devices)
+        next(
+            iter(
+                make_data(
+                    small, open_store(small.data, small.preprocess, Path(cache)), device
+                ).train_dataloader()
+            )
+        )
         before = _private_bytes()
         began = time.perf_counter()
         store = Store.open(path)
         facts["open s"] = time.perf_counter() - began
-        split_store(config, store)  # once before, for what is imported and cached
+        began = time.perf_counter()
+        data = make_data(config, store, device)
+        facts["split s"] = time.perf_counter() - began
+        batches = iter(data.train_dataloader())
+        seen = len(next(batches)["image"])
+        facts["first batch s"] = facts["open s"] + time.perf_counter() - began
+        if before is not None:
+            facts["bytes an image beyond the map"] = ((_private_bytes() or 0) - before) / count
+        began = time.perf_counter()
+        for batch in batches:
+            seen += len(batch["image"])
+        facts["pass s"] = time.perf_counter() - began
         for number in folds:
             of = compose([*overrides, "fold=0", f"folds={number}"])
             began = time.perf_counter()
             split_store(of, store)
             facts[f"split in {number} folds s"] = time.perf_counter() - began
-        began = time.perf_counter()
-        data = make_data(config, Store.open(path), choose_device(config.machine.devices))
-        facts["split s"] = time.perf_counter() - began
-        batches = iter(data.train_dataloader())
-        next(batches)
-        facts["first batch s"] = time.perf_counter() - began
-        seen = data.batch_size
-        began = time.perf_counter()
-        for batch in batches:
-            seen += len(batch["image"])
-        facts["pass s"] = time.perf_counter() - began
-        if before is not None:
-            facts["bytes an image beyond the map"] = (_private_bytes() or 0) / count - before / count
         turns.report(count / facts["prepare s"], **facts)
     finally:
         shutil.rmtree(cache, ignore_errors=True)
+
+
+def _elsewhere(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """What `work` returns in a child process, whose memory goes with it."""
+    reads, writes = os.pipe()
+    child = os.fork()
+    if child == 0:
+        with os.fdopen(writes, "w") as pipe:
+            json.dump(work(), pipe)
+        os._exit(0)
+    os.close(writes)
+    with os.fdopen(reads) as pipe:
+        said = pipe.read()
+    os.waitpid(child, 0)
+    found: dict[str, Any] = json.loads(said)
+    return found
 
 
 def _private_bytes() -> int | None:

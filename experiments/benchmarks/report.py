@@ -98,9 +98,10 @@ def _circumstances(found: dict[str, Any]) -> str:
 def _table(comparison: dict[str, Any]) -> list[str]:
     rows, ours = comparison["rows"], comparison["ours"]
     facts = list(dict.fromkeys(key for row in rows for key in row["facts"]))
+    judged = comparison["goals"] or comparison["limits"] or comparison.get("most")
     head = [
         "candidate", comparison["unit"], *(f"{name}: × as good" for name in ours),
-        *(["goal"] if comparison["goals"] or comparison["limits"] else []), *facts,
+        *(["goal"] if judged else []), *facts,
     ]  # fmt: skip
     lines = [_line(head), _line([":---", *["---:"] * (len(head) - 1)])]
     for row in rows:
@@ -108,7 +109,7 @@ def _table(comparison: dict[str, Any]) -> list[str]:
             lines.append(_line([row["name"], row["missing"], *[""] * (len(head) - 2)]))
             continue
         ratios = [_ratio(row["times_as_good"].get(name)) for name in ours]
-        goal = [_goal(comparison, row)] if comparison["goals"] or comparison["limits"] else []
+        goal = [_goal(comparison, row)] if judged else []
         told = [_number(row["facts"].get(key)) for key in facts]
         lines.append(_line([row["name"], _spread(row["summary"]), *ratios, *goal, *told]))
     return lines
@@ -125,6 +126,10 @@ def _goal(comparison: dict[str, Any], row: dict[str, Any]) -> str:
         lower, median = comparison["better"] == "lower", row["summary"]["median"]
         met = median <= limit if lower else median >= limit
         said.append(f"{'≤' if lower else '≥'} {_number(limit)}: {'met' if met else 'missed'}")
+    for fact, most in comparison.get("most", {}).items():
+        value = row["facts"].get(fact)
+        if value is not None:
+            said.append(f"{fact} ≤ {_number(most)}: {'met' if value <= most else 'missed'}")
     return "; ".join(said)
 
 

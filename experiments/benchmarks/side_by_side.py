@@ -105,6 +105,7 @@ class Comparison:
         goals: how many times as good as a row each of ours should be, by the row's name; None: not to be
             compared.
         limits: the worst value that a row should have, by its name.
+        most: the largest value that a fact of any row should have, by the fact's name.
     """
 
     title: str
@@ -115,6 +116,7 @@ class Comparison:
     ours: tuple[str, ...] = ()
     goals: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
     limits: dict[str, float] = field(default_factory=dict)
+    most: dict[str, float] = field(default_factory=dict)
 
     def row(self, name: str) -> Row:
         return next(row for row in self.rows if row.name == name)

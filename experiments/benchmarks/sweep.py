@@ -1,7 +1,6 @@
 """Sweeps: what a job costs beyond its own training, and several jobs on one GPU."""
 
 import shutil
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from emotion.runs import RunFolder
 
 from . import material
 from .bench import NO_GPU, Bench, drawn, has_gpu, recipe
-from .processes import ROOT, Command, environment
+from .processes import ROOT, Command
 from .side_by_side import Comparison, Measured, NotMeasuredError, Unmeasured
 
 FOLD_IMAGES, FOLD_EPOCHS = 20_000, 10
@@ -90,7 +89,7 @@ def _four_folds(bench: Bench) -> Comparison:
         rows = bench.measure([Folds(names[0], bench, 1), Folds(names[1], bench, 4)], min(bench.rounds, 3))
     work = (
         f"minivgg, {FOLD_EPOCHS} epochs of {FOLD_IMAGES:,} drawn faces, batches of 128, from the command to the "
-        "report; processes of their own on one GPU"
+        "report: train.py -m fold=… with machine.jobs on one GPU"
     )
     goals: dict[str, tuple[float | None, ...]] = {names[0]: (1 / 1.6,)}
     return Comparison("Four folds on one GPU", work, "s", "lower", rows, (names[1],), goals)
@@ -98,7 +97,7 @@ def _four_folds(bench: Bench) -> Comparison:
 
 @dataclass
 class Folds:
-    """`count` folds trained at once on the first GPU."""
+    """A sweep over `count` folds at once on the first GPU."""
 
     name: str
     bench: Bench
@@ -111,21 +110,16 @@ class Folds:
         folder.mkdir(parents=True)
         images, epochs = (400, 1) if self.bench.quick else (FOLD_IMAGES, FOLD_EPOCHS)
         line = [
-            *(sys.executable, str(ROOT / "train.py")),
+            *(sys.executable, str(ROOT / "train.py"), "-m"),
             *drawn(images, 48),
-            *recipe("minivgg", 128, "cuda"),
+            *recipe("minivgg", 128, "0"),
             f"trainer.max_epochs={epochs}",
+            f"fold={','.join(map(str, range(self.count)))}",
+            f"machine.jobs={self.count}",
             f"machine.runs_dir={folder}/runs",
         ]
         started = time.perf_counter()
-        with (folder / "log.txt").open("ab") as log:
-            running = [
-                subprocess.Popen([*line, f"fold={fold}"], stdout=log, stderr=log, env=environment())
-                for fold in range(self.count)
-            ]
-            codes = [process.wait() for process in running]
-        if any(codes):
-            raise NotMeasuredError(f"failed with exit codes {codes}")
+        Command(self.name, line, folder / "log.txt").measure()
         return {"value": time.perf_counter() - started}
 
     def close(self) -> None:

@@ -125,9 +125,9 @@ def test_the_time_is_linear_in_the_samples() -> None:
     def seconds(samples: int) -> float:
         rng = np.random.default_rng(0)
         labels, groups = rng.integers(0, 7, samples), rng.integers(0, samples // 2, samples)
-        started = time.perf_counter()
+        started = time.process_time()
         partition(labels, groups, np.full(4, 0.25), rng)
-        return time.perf_counter() - started
+        return time.process_time() - started
 
     seconds(1000)
     assert seconds(160_000) < 30 * max(seconds(20_000), 0.01)  # 8 times the samples
