@@ -317,12 +317,16 @@ def study_run(
     weights: Annotated[
         list[str] | None, typer.Option("--weights", help="NETWORK=FILE: pretrained weights from a file.")
     ] = None,
+    again: Annotated[
+        bool,
+        typer.Option("--again", help="Also rows whose tables are kept: trained again for their weights."),
+    ] = False,
     results: Results = None,
 ) -> None:
     """Run what is missing, through the queue, and print the table. `emotion study NAME` is the same."""
     from emotion.commands.study import run
 
-    if not run(name, profile, rows, data_root or [], weights or [], results, machine or []):
+    if not run(name, profile, rows, data_root or [], weights or [], results, machine or [], again):
         raise typer.Exit(1)
 
 

@@ -5,6 +5,7 @@ What is kept is a run folder that reports, tables and comparisons read as any ot
 
 import json
 import shutil
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import yaml
 from emotion import atomic
 from emotion.errors import RunError
 from emotion.evaluation import predictions
-from emotion.runs import SCORED, RunFolder
+from emotion.runs import SCORED, Part, RunFolder
 from emotion.schema import RunConfig, path_keys, validate
 
 LIMIT_BYTES = 300 * 1024
@@ -23,12 +24,15 @@ class TooLargeError(RunError):
     """A run's tables are larger than what may be committed."""
 
 
-def keep(run: RunFolder, target: Path, command: str, limit_bytes: int | None) -> Path:
+def keep(
+    run: RunFolder, target: Path, command: str, limit_bytes: int | None, needed: Collection[Part] = SCORED
+) -> Path:
     """Copy a run's tables and facts to `target`, replacing what is there.
 
     Args:
         command: the line that makes the run again, kept instead of the one that was typed.
         limit_bytes: what may be committed; None: any size.
+        needed: the parts whose tables have to be kept; the others' are left out where all together are too large.
 
     Raises:
         TooLargeError: it takes more.
@@ -55,6 +59,11 @@ def keep(run: RunFolder, target: Path, command: str, limit_bytes: int | None) ->
             predictions.write(part / "predictions" / f"{name}.parquet", table, compact=True)
     size = size_of(part)
     if limit_bytes is not None and size > limit_bytes:
+        for name in SCORED:
+            if name not in needed:
+                (part / "predictions" / f"{name}.parquet").unlink(missing_ok=True)
+        size = size_of(part)
+    if limit_bytes is not None and size > limit_bytes:
         shutil.rmtree(part)
         raise TooLargeError(f"{run.path}: expected at most {limit_bytes:,} bytes to keep, found {size:,}.")
     shutil.rmtree(target, ignore_errors=True)
@@ -72,8 +81,11 @@ def _environment(found: dict[str, Any], command: str) -> dict[str, Any]:
 
 
 def _splits(found: dict[str, Any]) -> dict[str, Any]:
-    """Without the ids of leaks other than those of the test part."""
-    return {**found, "leaks": [{**leak, "ids": []} for leak in found.get("leaks", [])]}
+    """Without ids of leaks; the test part's stay, for the score without them, unless the leak is the protocol."""
+    leaky: dict[str, Any] = {}
+    if found.get("protocol") == "leaky":
+        leaky = {"leaked_test_ids": [], "leaked_test_count": len(found["leaked_test_ids"])}
+    return {**found, "leaks": [{**leak, "ids": []} for leak in found.get("leaks", [])], **leaky}
 
 
 def without_machine(config: dict[str, Any]) -> dict[str, Any]:

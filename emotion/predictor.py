@@ -10,7 +10,7 @@ import torch
 
 from emotion.data.images import decode
 from emotion.data.preparation import Preparation
-from emotion.errors import DataError, RunError
+from emotion.errors import DataError
 from emotion.models import network as door
 from emotion.models.device import DevicePreprocess
 from emotion.runs import RunFolder
@@ -51,14 +51,7 @@ class Predictor:
         Raises:
             RunError: no run, or no weights: a run has some after its first epoch.
         """
-        run = RunFolder.open(path)
-        best = run.checkpoint("best")
-        if not best.is_file():
-            raise RunError(
-                f"{run.path} has no weights yet (its state is {run.status['state']}). The command that "
-                "began it continues it."
-            )
-        return cls(checkpoint.load_weights(best))
+        return cls(checkpoint.load_weights(RunFolder.open(path).require_weights()))
 
     def predict(self, images: str | Path | Sequence[str | Path | np.ndarray]) -> list[Prediction]:
         """The perceived expression of each image, which shows one face, already cropped.

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -113,6 +114,26 @@ class RunFolder:
     def whole(self) -> bool:
         """Finished, and not killed in the moments after."""
         return self.finished and self.file("report.html").is_file() and not self.checkpoint("last").exists()
+
+    def require_weights(self) -> Path:
+        """`best.ckpt`.
+
+        Raises:
+            RunError: it isn't there; the text says how it is made.
+        """
+        best = self.checkpoint("best")
+        if best.is_file():
+            return best
+        if self.file("derived.json").is_file():
+            why = "and never had any: it is made of other runs' predictions or features."
+        elif not self.finished:
+            why = f"yet (its state is {self.status['state']}). The command that began it continues it."
+        else:  # git keeps none
+            command = self.environment["command"]
+            words = shlex.split(command)
+            study = Path(words[0]).name == "emotion" and words[1:2] == ["study"]
+            why = f"here. Its command trains it again: {command} {'--again' if study else 'force=true'}"
+        raise RunError(f"expected a run with its weights, found that {self.path} has none {why}")
 
     def history(self) -> pl.DataFrame:
         """One row an epoch, as in metrics.csv."""

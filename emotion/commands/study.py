@@ -31,6 +31,7 @@ def run(
     weights: Sequence[str],
     results: Path | None,
     machine: Sequence[str],
+    again: bool,
 ) -> bool:
     """Run what is missing, print and write the table, and say whether every row is measured."""
     study = load(name)
@@ -51,7 +52,7 @@ def run(
         WORK / name,
     )
     kept = _results(name, results, chosen)
-    running = StudyRun(study, chosen, kept, place)
+    running = StudyRun(study, chosen, kept, place, again)
     whole = running.run(named)
     _write(name, kept, chosen, running.unmeasured)
     return whole

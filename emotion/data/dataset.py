@@ -55,7 +55,7 @@ def open_prepared(
             say(f"Preparing {data.name}{'' if root is None else f' from {root}'}.")
         table: SampleTable = reader.read(root, **data.reader_options())
         if data.protocol == "leaky":
-            table = leaky.with_copies(table)
+            table = leaky.with_copies(table, preparation.crop_px)
         if data.extra is not None:
             table = with_extra(table, data.extra.absolute(), reader.CHANNELS)
         return table

@@ -14,17 +14,21 @@ from PIL import Image
 
 from emotion.data.table import SampleTable, Source
 
-REVISION = "1"
+REVISION = "2"  # 1 shifted by shares of the whole image, whatever was cut out of it afterwards
 COPY = "#copy"  # in the ids of copies
 _ROTATE_DEG, _SHIFT, _ZOOM = 15.0, 0.1, 0.1
 
 
-def with_copies(table: SampleTable) -> SampleTable:
+def with_copies(table: SampleTable, crop_px: int | None = None) -> SampleTable:
     """The table with changed copies until every class has as many images as the commonest, in no split.
 
     The report doesn't say how its copies were changed; here they are turned by ±15°, shifted by ±10 %, zoomed by
     ±10 % and mirrored with probability ½. A copy's id is its original's with `#copy` and a number, and its group the
     original's, or the original itself where the data has no groups.
+
+    Args:
+        crop_px: what the preparation will cut out of the centre. Shifts are shares of it, so that a copy shows about
+            what its original does.
     """
     frame = table.frame.with_columns(
         split=pl.lit(None, pl.String), group=pl.col("group").fill_null(pl.col("id"))
@@ -48,7 +52,7 @@ def with_copies(table: SampleTable) -> SampleTable:
     return replace(
         table,
         frame=pl.concat([frame, copies]),
-        source=_Copies(table.source, len(table), original, copy_ids),
+        source=_Copies(table.source, len(table), original, copy_ids, crop_px),
         notes=(*table.notes, note),
         official=False,
     )
@@ -57,8 +61,11 @@ def with_copies(table: SampleTable) -> SampleTable:
 class _Copies:
     """A source of images and of changed copies of some of them."""
 
-    def __init__(self, source: Source, count: int, original: np.ndarray, ids: Sequence[str]) -> None:
+    def __init__(
+        self, source: Source, count: int, original: np.ndarray, ids: Sequence[str], crop_px: int | None
+    ) -> None:
         self.source, self.count, self.original, self.ids = source, count, original, ids
+        self.crop_px = crop_px
 
     def read(self, index: int) -> np.ndarray:
         if index < self.count:
@@ -66,15 +73,16 @@ class _Copies:
         copy = index - self.count
         seed = hashlib.blake2b(self.ids[copy].encode(), digest_size=8).digest()
         image = self.source.read(int(self.original[copy]))
-        return changed(image, np.random.default_rng(int.from_bytes(seed, "little")))
+        return changed(image, np.random.default_rng(int.from_bytes(seed, "little")), self.crop_px)
 
 
-def changed(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def changed(image: np.ndarray, rng: np.random.Generator, crop_px: int | None = None) -> np.ndarray:
     """An image (H, W[, 3]) uint8 turned, shifted, zoomed and perhaps mirrored; black where nothing was."""
     height, width = image.shape[:2]
+    seen = np.minimum((width, height), crop_px or max(width, height))
     angle = np.deg2rad(rng.uniform(-_ROTATE_DEG, _ROTATE_DEG))
     zoom = 1 / rng.uniform(1 - _ZOOM, 1 + _ZOOM)
-    shift = rng.uniform(-_SHIFT, _SHIFT, 2) * (width, height)
+    shift = rng.uniform(-_SHIFT, _SHIFT, 2) * seen
     mirror = -1.0 if rng.random() < 0.5 else 1.0
     # from a pixel of the copy, measured from the centre, to one of the original
     turn = zoom * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * (mirror, 1.0)

@@ -149,9 +149,11 @@ def _affectnet(folder: Path, drawn: Drawn, count: int, seed: int) -> None:
     drawn.spoiled("missing file")
     train.append(",".join(["../" + first[0], *first[1:]]))
     drawn.spoiled("path leaves the data root")
-    for code in (8, 10):
-        name = f"1/code{code}.jpg"
-        _save(images / name, np.full((60, 60, 3), 90, np.uint8))
+    rng = np.random.default_rng((seed, count))
+    for number in range(24):
+        code = 8 + number % 3  # none, uncertain, non-face
+        name = f"1/code{code}_{number}.jpg"
+        _save(images / name, np.kron(rng.integers(0, 256, (6, 6, 3)), np.ones((10, 10, 1))).astype(np.uint8))
         train.append(f"{name},5,5,40,40,{marks},{code},-2,-2")
         drawn.spoiled("not in AffectNet-8")
     for part, rows in lists.items():

@@ -17,20 +17,20 @@ RESAMPLES = 1000
 def between(first: Sequence[Predictions], second: Sequence[Predictions], metric: str) -> Gap:
     """The first's metric minus the second's, with a 95 % interval.
 
-    Folds are compared one by one, by Nadeau and Bengio's corrected t-test. Else each run is paired with the other's of
-    the same place (a single one with all), and images are drawn for both of a pair at once. With several pairs the
-    variance is the mean of the pairs' bootstrap variances, as if all pairs had erred on the same images, and that of
-    their differences over their number.
+    Folds are compared one by one, by Nadeau and Bengio's corrected t-test; the seeds of a fold are averaged first. Else
+    each run is paired with the other's of the same place (a single one with all), and images are drawn for both of a
+    pair at once. With several pairs the variance is the mean of the pairs' bootstrap variances, as if all pairs had
+    erred on the same images, and that of their differences over their number.
 
     Raises:
         DataError: other numbers of runs, other images or other folds.
     """
     folds = [[table.frame["fold"][0] for table in tables] for tables in (first, second)]
     if folds[0][0] is not None and first[0].meta.part == "val":
-        if folds[0] != folds[1]:
+        if None in folds[1] or sorted(folds[0]) != sorted(folds[1]):
             raise DataError(f"expected the same folds, found {folds[0]} and {folds[1]}.")
-        values = [[_value(table, metric) for table in tables] for tables in (first, second)]
-        found = corrected_t_test(*values, ratio=1 / max(len(folds[0]) - 1, 1))
+        values = [_by_fold(tables, metric) for tables in (first, second)]
+        found = corrected_t_test(*values, ratio=1 / max(len(values[0]) - 1, 1))
         return Gap(found.value, found.low, found.high)
     count = max(len(first), len(second))
     if {len(first), len(second)} - {1, count}:
@@ -42,6 +42,14 @@ def between(first: Sequence[Predictions], second: Sequence[Predictions], metric:
     images = float(np.mean([pair.error**2 for pair in pairs]))
     each = np.array([pair.value for pair in pairs])
     return gap(float(each.mean()), [(images, math.inf), (float(each.var(ddof=1)) / count, count - 1)])
+
+
+def _by_fold(tables: Sequence[Predictions], metric: str) -> list[float]:
+    """The metric of each fold, in the order of folds."""
+    found: dict[int, list[float]] = {}
+    for table in tables:
+        found.setdefault(int(table.frame["fold"][0]), []).append(_value(table, metric))
+    return [float(np.mean(found[fold])) for fold in sorted(found)]
 
 
 def _value(table: Predictions, metric: str) -> float:

@@ -7,8 +7,10 @@ with one observation a cell have the expectations σ²(rest) + J·σ²(images), 
 1955, Biometrics 11:123–135), so that (MS(images) + MS(runs) − MS(rest))/(N·J) estimates it. Images that come in groups
 (a person) are drawn as groups. Folds hold different images and share training images: the variance of their mean is
 (1/J + 1/(J − 1))·s², Nadeau and Bengio's correction (2003, Machine Learning 52:239–281) with a test part that is
-1/(J − 1) of the training part; it was derived for random splits and is customary for folds. The interval is Student's,
-with the degrees of freedom of Satterthwaite (1946). Tests hold its coverage against simulations.
+1/(J − 1) of the training part; it was derived for random splits and is customary for folds. An accuracy of exactly 0
+or 1 has no variance of its own; two hits and two misses are added then (Agresti and Coull 1998, The American
+Statistician 52:119–126). The interval is Student's, with the degrees of freedom of Satterthwaite (1946). Tests hold its
+coverage against simulations.
 """
 
 import math
@@ -112,6 +114,8 @@ def crossed(hits: Floats, groups: Sequence[str | None]) -> Measured:
     if units < 2:
         raise DataError("expected at least two images or groups, found one.")
     images = units / (units - 1) * float((by_unit**2).sum()) / count**2
+    if value in (0.0, 1.0):  # without a single difference: not a number without error
+        images = _share_variance(value, units)
     if runs == 1:
         return Measured(value, None, 1, False, ((images, units - 1),))
     between = float(accuracies.var(ddof=1))
@@ -135,6 +139,12 @@ def _folded(tables: Sequence[Predictions], folds: Sequence[int]) -> Measured:
     return Measured(float(values.mean()), math.sqrt(variance), count, True, ((error, count - 1),))
 
 
+def _share_variance(share: float, n: int) -> float:
+    """Of a proportion of `n`, none or all of which count: Agresti and Coull's, with two hits and two misses more."""
+    adjusted = (share * n + 2) / (n + 4)
+    return adjusted * (1 - adjusted) / (n + 4)
+
+
 def beside(ours: Measured, published: float, n: int, *, confidence: float = 0.95) -> Beside:
     """The difference of our accuracy to a published one that was measured on `n` images.
 
@@ -145,7 +155,8 @@ def beside(ours: Measured, published: float, n: int, *, confidence: float = 0.95
         raise DataError(
             f"expected a share and the number of images behind it, found {published} of {n} images."
         )
-    parts = [*ours.parts, (published * (1 - published) / n, n - 1)]
+    theirs = published * (1 - published) / n if 0 < published < 1 else _share_variance(published, n)
+    parts = [*ours.parts, (theirs, n - 1)]
     found = gap(ours.value - published, parts, confidence=confidence)
     verdict: Verdict
     if found.low > 0:

@@ -171,6 +171,7 @@ def cost(subject: Subject) -> Section:
         ("Whole run", numbers.duration(_number(seconds.get("total")))),
         ("Training speed", f"{numbers.count(_number(found.get('images_per_s')))} images/s"),
         ("Peak memory", f"{numbers.count(_number(found.get('memory_mib')))} MiB"),
+        ("Peak memory on the GPU", f"{numbers.count(_number(found.get('gpu_memory_mib')))} MiB"),
         ("Size on disk", f"{numbers.decimal(_number(found.get('file_mib')), 1)} MiB"),
     ]
     kept = tuple((name, text) for name, text in facts if not text.startswith(numbers.MISSING))

@@ -52,6 +52,8 @@ METHOD = (
 )
 _MIB = 2**20 / 1e6
 _STEP_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
+_SCORES = {"balanced_accuracy": "balanced accuracy", "f1_macro": "macro F1", "log_loss": "log loss"}
+_CLASS_SCORES = ("precision", "recall", "f1")
 _FACES, _DRAWS = 3, 8  # of a policy's grid
 
 
@@ -220,8 +222,8 @@ def main_table(found: StudyTable) -> Table:
 
 def result_tables(found: StudyTable) -> list[Table]:
     """Scores, what each step brought, and what it cost."""
-    gained = steps(found)
-    return [main_table(found), *([gained] if gained else []), cost_table(found)]
+    others = [score_table(found), steps(found)]
+    return [main_table(found), *(table for table in others if table), cost_table(found)]
 
 
 def _cells(outcome: Outcome, official: bool) -> Iterator[Cell]:
@@ -251,12 +253,30 @@ def _cells(outcome: Outcome, official: bool) -> Iterator[Cell]:
     yield Cell(outcome.made_by)
 
 
+def score_table(found: StudyTable) -> Table | None:
+    """What the report gives beside accuracy, theirs and ours; None where it gives nothing."""
+    rows = [
+        (
+            Cell(outcome.title, outcome.row.name),
+            Cell(_SCORES[name]),
+            Cell(numbers.decimal(theirs), theirs),
+            Cell(numbers.decimal(outcome.mean(name)), outcome.mean(name)),
+        )
+        for outcome in found.outcomes
+        for name, theirs in outcome.row.published.metrics.items()
+    ]
+    columns = (Column("row", number=False), Column("score", number=False), Column("theirs"), Column("ours"))
+    return Table("Other scores that the report gives", columns, tuple(rows)) if rows else None
+
+
 def cost_table(found: StudyTable) -> Table:
     """Weights, size and time of each row that has some, theirs and ours."""
+    frozen = any(outcome.row.published.trainable for outcome in found.outcomes)
     columns = (
         Column("row", number=False),
         Column("weights, theirs"),
         Column("weights, ours"),
+        *([Column("trainable, theirs"), Column("trainable, ours")] if frozen else []),
         Column("file, theirs"),
         Column("file, ours"),
         Column("training, theirs"),
@@ -271,6 +291,14 @@ def cost_table(found: StudyTable) -> Table:
             cells = (
                 Cell(numbers.count(published.parameters), published.parameters),
                 Cell(numbers.count(outcome.cost("parameters")), outcome.cost("parameters")),
+                *(
+                    [
+                        Cell(numbers.count(published.trainable), published.trainable),
+                        Cell(numbers.count(outcome.cost("trainable")), outcome.cost("trainable")),
+                    ]
+                    if frozen
+                    else []
+                ),
                 Cell(_megabytes(published.file_mb), published.file_mb),
                 Cell(_megabytes(None if mib is None else mib * _MIB), mib),
                 Cell(numbers.duration(theirs_s), theirs_s),
@@ -359,24 +387,37 @@ def steps(found: StudyTable) -> Table | None:
 
 
 def class_tables(found: StudyTable) -> Iterator[Table]:
-    """For each row whose report gives figures of the classes: theirs beside ours."""
+    """For each row whose report gives figures of the classes: theirs beside ours, and their averages."""
     for outcome in found.outcomes:
-        theirs = outcome.row.published.classes
-        if not theirs:
+        published = outcome.row.published
+        if not published.classes:
             continue
-        each = [metrics.compute(t.labels, t.probabilities, t.classes) for t in outcome.tables]
+        ours = _class_scores(outcome)
         rows = []
-        for name, scores in theirs.items():
+        for name, scores in (*published.classes.items(), *published.averages.items()):
             cells = [Cell(name), Cell(numbers.count(scores.support), scores.support)]
-            for metric in ("precision", "recall", "f1"):
-                values = [values[f"{metric}/{name}"] for values in each if f"{metric}/{name}" in values]
-                given = getattr(scores, metric)
-                mean = float(np.mean(values)) if values else None
+            for metric in _CLASS_SCORES:
+                given, mean = getattr(scores, metric), ours.get((name, metric))
                 cells += [Cell(numbers.decimal(given), given), Cell(numbers.decimal(mean), mean)]
             rows.append(tuple(cells))
         heads = [f"{metric}, {who}" for metric in ("precision", "recall", "F1") for who in ("theirs", "ours")]
         columns = (Column("class", number=False), Column("images, theirs"), *map(Column, heads))
         yield Table(f"Classes: {outcome.title}", columns, tuple(rows))
+
+
+def _class_scores(outcome: Outcome) -> dict[tuple[str, str], float]:
+    """(class, or macro, or weighted by the classes' images; precision, recall or f1) → mean over the runs."""
+    found: dict[tuple[str, str], list[float]] = {}
+    for table in outcome.tables:
+        values = metrics.compute(table.labels, table.probabilities, table.classes)
+        images = np.bincount(table.labels, minlength=len(table.classes))
+        for metric in _CLASS_SCORES:
+            each = np.array([values[f"{metric}/{name}"] for name in table.classes])
+            here = dict(zip(table.classes, each, strict=True))
+            here |= {"macro": each.mean(), "weighted": each @ images / images.sum()}
+            for name, value in here.items():
+                found.setdefault((name, metric), []).append(float(value))
+    return {key: float(np.mean(values)) for key, values in found.items()}
 
 
 def findings(found: StudyTable) -> list[tuple[str, list[str]]]:
@@ -456,21 +497,27 @@ def _shown(outcome: Outcome) -> bool:
 
 def _details(outcome: Outcome, album: Album) -> Iterator[Block]:
     theirs = outcome.row.published.confusion
+    name = f"confusion-{outcome.row.name}"
+    matrices = []
     if theirs is not None:
-        rows = tuple(
-            (Cell(name), *(Cell(numbers.count(value), float(value)) for value in counts))
-            for name, counts in zip(theirs.rows, theirs.counts, strict=True)
-        )
-        columns = (Column("true class", number=False), *map(Column, theirs.columns))
-        yield Sheet(Table(f"Confusion as published: {outcome.title}", columns, rows, sortable=False))
+        counts = np.zeros((len(theirs.rows), len(theirs.rows)), np.int64)
+        counts[:, [theirs.rows.index(column) for column in theirs.columns]] = theirs.counts
+        caption = f"Published, {counts.sum():,} images."
+        matrices.append(Matrix(f"{name}-published", caption, tuple(theirs.rows), counts))
     if not outcome.tables:
+        yield Beside(tuple(matrices))
         return
     shown = Evidence(outcome.tables[0], RESAMPLES_MANY)
-    name = f"confusion-{outcome.row.name}"
-    caption = f"Ours, {len(shown.table):,} images."
-    yield Beside(
-        (Matrix(name, caption, shown.table.classes, shown.confusion), Sheet(judged.worst_confusions(shown)))
-    )
+    order = list(theirs.rows if theirs and {*theirs.rows} == {*shown.table.classes} else shown.table.classes)
+    places = [shown.table.classes.index(one) for one in order]
+    ours = shown.confusion[np.ix_(places, places)]
+    matrices.append(Matrix(name, f"Ours, {len(shown.table):,} images.", tuple(order), ours))
+    worst = Sheet(judged.worst_confusions(shown))
+    if theirs is None:
+        yield Beside((*matrices, worst))
+    else:
+        yield Beside(tuple(matrices))
+        yield worst
     subject = Subject(outcome.runs[0], RESAMPLES_MANY)
     yield from judged.classes(shown, data_card.natural_counts(subject, shown.table.classes)).blocks
     yield from judged.roc(shown).blocks

@@ -287,7 +287,7 @@ def _scarce(found: Sequence[Predictions]) -> list[str]:
 def _leaks(sweep: SweepFolder) -> Iterator[str]:
     for run in sweep.runs():
         try:
-            leaked = len(run.splits.get("leaked_test_ids") or ())
+            leaked = len(run.splits.get("leaked_test_ids") or ()) or run.splits.get("leaked_test_count", 0)
         except EmotionError:
             continue
         if leaked:

@@ -35,12 +35,17 @@ class Place:
 class StudyRun:
     """Runs a study's missing rows.
 
+    Args:
+        again: rows of which only the tables are kept too, for their weights.
+
     Attributes:
         unmeasured: why a row is not measured, by its name.
     """
 
-    def __init__(self, study: Study, profile: Profile, results: Results, place: Place) -> None:
-        self.study, self.profile, self.results, self.place = study, profile, results, place
+    def __init__(
+        self, study: Study, profile: Profile, results: Results, place: Place, again: bool = False
+    ) -> None:
+        self.study, self.profile, self.results, self.place, self.again = study, profile, results, place, again
         self.unmeasured: dict[str, str] = {}
         self._jobs: dict[str, Job] = {}
         self._configs: dict[str, RunConfig] = {}
@@ -84,13 +89,13 @@ class StudyRun:
         for row in reversed([row for stage in stages for row in stage]):
             for task in tasks_of(self.study, row, self.profile):
                 kept = self.results.find(task) is not None
-                if task.name in again and kept:
+                if kept and (task.name in again or (self.again and row.name in tables)):
                     print(
                         f"{task.name} is known by its tables alone. Its weights are needed, so it is trained again "
                         "unless its run folder is here.",
                         flush=True,
                     )
-                if task.name in again or (row.name in tables and not kept):
+                if task.name in again or (row.name in tables and (self.again or not kept)):
                     if self.results.stale(task):
                         print(f"{task.name} has changed in the study's file, so it is run again.", flush=True)
                     missing.setdefault(row.name, []).append(task)
@@ -205,16 +210,22 @@ class StudyRun:
                 config = config.model_copy(update={"model": model})
             ready.append((task, Wanted(tuple(task.overrides), config)))
         jobs = _prepared(ready)
+
+        def keep(job: Job) -> None:
+            for task, its in jobs:
+                if its.identity == job.identity:
+                    self._jobs[task.name] = job
+                    self.results.keep(task, job.folder)
+
         if jobs:
-            Queue(list({job.identity: job for _, job in jobs}.values()), slots()).run()
+            machine = jobs[0][1].config.machine
+            free = slots(machine.devices, machine.jobs)
+            Queue(list({job.identity: job for _, job in jobs}.values()), free, keep).run()
         for task, job in jobs:
-            if state_of(job) != "finished":
+            if task.name not in self._jobs:
                 self.unmeasured[task.row.name] = (
                     f"{job.folder.name} did not finish; the same command continues it"
                 )
-                continue
-            self._jobs[task.name] = job
-            self.results.keep(task, job.folder)
 
     def _probe(self, task: Task) -> None:
         from emotion.training.probe import write_probe

@@ -46,6 +46,8 @@ class Counts(_Strict):
     def _fits(self) -> "Counts":
         if len(self.counts) != len(self.rows) or any(len(row) != len(self.columns) for row in self.counts):
             raise ValueError(f"expected {len(self.rows)} rows of {len(self.columns)} counts")
+        if unknown := set(self.columns) - set(self.rows):
+            raise ValueError(f"expected columns that are rows too, found {', '.join(sorted(unknown))}")
         return self
 
 
@@ -55,16 +57,21 @@ class Published(_Strict):
     Attributes:
         n: images that the scores were measured on.
         part: which of our parts is held against it.
+        metrics: further scores by our names.
         classes: scores of each class.
+        averages: of the classes' scores: macro, or weighted by their images.
+        trainable: weights that are not frozen.
     """
 
     accuracy: Share | None = None
     n: PositiveInt | None = None
     part: Literal["val", "test"] = "test"
-    metrics: dict[str, float] = Field(default_factory=dict)
+    metrics: dict[Literal["balanced_accuracy", "f1_macro", "log_loss"], float] = Field(default_factory=dict)
     classes: dict[str, ClassScores] = Field(default_factory=dict)
+    averages: dict[Literal["macro", "weighted"], ClassScores] = Field(default_factory=dict)
     confusion: Counts | None = None
     parameters: PositiveInt | None = None
+    trainable: PositiveInt | None = None
     file_mb: float | None = None
     train_min: float | None = None
 

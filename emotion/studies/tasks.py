@@ -9,7 +9,7 @@ from pathlib import Path
 from emotion import kept
 from emotion.atomic import write_json
 from emotion.errors import RunError
-from emotion.runs import RunFolder
+from emotion.runs import Part, RunFolder
 from emotion.studies.study import Profile, Row, Study
 
 FORMAT = 1
@@ -66,6 +66,13 @@ class Task:
             "source": self.source.recipe if self.source else None,
         }
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def scored(self) -> set[Part]:
+        """The parts that tables score: for this row, for those computed from its runs, and the official test part."""
+        name = self.row.name
+        rows = [row for row in self.study.rows if name in (row.name, row.runs_of, *row.ensemble)]
+        return {"official_test", *(row.published.part for row in rows)}
 
     @property
     def command(self) -> str:
@@ -164,7 +171,7 @@ class Results:
         """
         try:
             committed = self.committed / task.profile / task.name
-            path = kept.keep(run, committed, task.command, kept.LIMIT_BYTES)
+            path = kept.keep(run, committed, task.command, kept.LIMIT_BYTES, task.scored)
         except kept.TooLargeError:
             path = kept.keep(run, self.beside / task.profile / task.name, task.command, limit_bytes=None)
         write_json(path / ROW_FILE, {"format": FORMAT, "row": task.row.name, "recipe": task.recipe})

@@ -61,6 +61,18 @@ def test_a_change_is_small() -> None:
         assert 0.8 <= len(rows) / 400 <= 1.25
 
 
+def test_a_copy_shows_what_its_original_shows_after_a_crop() -> None:
+    """A shift of a tenth of the whole image would leave little of a cut that is a seventh of it."""
+    image = np.zeros((160, 160), np.uint8)
+    image[76:84, 76:84] = 200
+    cut = slice(80 - 11, 80 + 12)
+    for seed in range(50):
+        rows, columns = np.nonzero(changed(image, np.random.default_rng(seed), 23)[cut, cut] > 100)
+        assert abs(rows.mean() - 10.5) <= 3
+        assert abs(columns.mean() - 10.5) <= 3
+        assert 0.75 <= len(rows) / 64 <= 1.3
+
+
 def measured(tmp_path: Path, *overrides: str) -> tuple[Split, float]:
     """The split of drawn faces, and the share of its test images whose photograph or person is learnt from."""
     config = compose(

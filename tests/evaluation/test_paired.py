@@ -46,6 +46,22 @@ def test_folds_are_compared_fold_by_fold() -> None:
     )
     with pytest.raises(DataError, match="same folds"):
         between(ours, theirs[:2], "accuracy")
+    for others in (1, 2):
+        with pytest.raises(DataError, match="same folds"):
+            between(ours, [table(hits(0.7, 100, 1), "c")] * others, "accuracy")
+
+
+def test_seeds_of_a_fold_are_averaged_first() -> None:
+    """A seed that repeats another tells nothing new, and two that differ count by their mean."""
+    ours = [table(hits(0.8, 100, fold), "a", fold) for fold in range(4)]
+    again = [table(hits(0.6, 100, 20 + fold), "a", fold) for fold in range(4)]
+    theirs = [table(hits(0.7, 100, 10 + fold), "b", fold) for fold in range(4)]
+    assert between(ours * 2, theirs * 2, "accuracy") == between(ours, theirs, "accuracy")
+    right = [[(t.predicted == t.labels).mean() for t in tables] for tables in (ours, again, theirs)]
+    each = np.mean(right[:2], axis=0) - right[2]
+    reach = stats.t.ppf(0.975, 3) * np.sqrt((1 / 4 + 1 / 3) * np.var(each, ddof=1))
+    found = between([*ours, *again], [*theirs, *theirs], "accuracy")
+    assert (found.value, found.high) == (pytest.approx(each.mean()), pytest.approx(each.mean() + reach))
 
 
 def test_several_runs_add_what_differs_between_them() -> None:

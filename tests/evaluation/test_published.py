@@ -54,6 +54,14 @@ def test_a_person_with_many_images_tells_little() -> None:
     assert two_persons[0] > 6 * alone
 
 
+@pytest.mark.parametrize("hit", [0.0, 1.0])
+def test_all_right_or_all_wrong_is_no_number_without_error(hit: float) -> None:
+    (variance, freedom), *others = crossed(np.full((2, 20), hit), [None] * 20).parts
+    assert (variance, freedom) == (pytest.approx(22 / 24 * 2 / 24 / 24), 19)
+    assert [part[0] for part in others] == [0.0]
+    assert beside(measure([table([1, 0, 1, 1])]), hit, 20).low < 0.75 - hit
+
+
 def test_folds_are_corrected_as_by_nadeau_and_bengio() -> None:
     tables = [
         table(hits, f"f{fold}", fold, "val") for fold, hits in enumerate(([1, 1], [1, 0], [0, 0], [1, 1]))

@@ -7,15 +7,17 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, precision_recall_fscore_support
 
 from emotion.evaluation import predictions
 from emotion.evaluation.published import beside, measure
 from emotion.reporting import numbers
+from emotion.reporting.page import Beside, Folded, Matrix
 from emotion.reporting.report import render
 from emotion.reporting.study import (
     Outcome,
     StudyTable,
+    class_tables,
     cost_table,
     findings,
     gather,
@@ -27,7 +29,7 @@ from emotion.reporting.study import (
 )
 from emotion.runs import RunFolder
 from emotion.studies.run import Place, StudyRun
-from emotion.studies.study import PROFILES, Profile, Study, parse
+from emotion.studies.study import PROFILES, Profile, Study, load, parse, study_names
 from emotion.studies.tasks import Results, changed, tasks_of
 from tests.reporting import fakes
 from tests.reporting.page_tree import parse as parse_page
@@ -120,6 +122,58 @@ def test_two_seeds_of_the_full_profile(results: Results, tmp_path: Path) -> None
     assert (row["runs"], row["epochs"], row["profile"]) == ("2", "100", "full")
     assert row["hardware"] == "Test CPU, 2 threads, fp32"
     assert row["training, ours"] == "20 min 42 s"
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_every_published_number_is_printed(name: str, results: Results) -> None:
+    """Each with as many digits as the table gives, whether anything of ours is measured or not."""
+    found = gather(load(name), results)
+    text, made = markdown(found), page(found)
+    matrices = [
+        one.counts
+        for section in made.sections
+        for row in section.blocks
+        if isinstance(row, Folded)
+        for beside in row.blocks
+        if isinstance(beside, Beside)
+        for one in beside.blocks
+        if isinstance(one, Matrix)
+    ]
+    for outcome in found.outcomes:
+        published = outcome.row.published
+        scores = [*published.metrics.values()]
+        for one in (*published.classes.values(), *published.averages.values()):
+            scores += [value for value in (one.precision, one.recall, one.f1) if value is not None]
+        expected = [f"{score:.3f}" for score in scores]
+        expected += [f"{value:,}" for value in (published.parameters, published.trainable) if value]
+        expected += [f"{published.file_mb:.1f} MB"] if published.file_mb else []
+        expected += [f"{100 * published.accuracy:.1f} %"] if published.accuracy is not None else []
+        lines = [line for line in text.splitlines() if line.startswith("|")]
+        for number in expected:
+            assert any(f"| {number}" in line for line in lines), (outcome.title, number)
+        if published.confusion is not None:
+            total = sum(map(sum, published.confusion.counts))
+            right = sum(
+                published.confusion.counts[row][published.confusion.columns.index(label)]
+                for row, label in enumerate(published.confusion.rows)
+                if label in published.confusion.columns
+            )
+            assert (total, right) in [(counts.sum(), counts.trace()) for counts in matrices]
+
+
+def test_the_classes_averages_are_scikit_learn_s(results: Results, tmp_path: Path) -> None:
+    recall = {
+        "classes": {"anger": {"recall": 0.5}},
+        "averages": {"macro": {"f1": 0.4}, "weighted": {"f1": 0.5}},
+    }
+    study = parse(yaml.safe_dump(STUDY | {"rows": [STUDY["rows"][0] | {"published": recall}]}), "here")
+    run = keep(results, study, "one", "short", 0, tmp_path / "runs")
+    (table,) = class_tables(gather(study, results, "short"))
+    scored = predictions.read(run.predictions("test"))
+    for row, average in zip(table.rows[1:], ("macro", "weighted"), strict=True):
+        expected = precision_recall_fscore_support(scored.labels, scored.predicted, average=average)[:3]
+        ours = [cell.sort for cell in row[3::2]]
+        assert ours == [pytest.approx(value) for value in expected]
 
 
 def test_a_shortened_row_says_so_everywhere(results: Results, tmp_path: Path) -> None:

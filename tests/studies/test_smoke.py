@@ -1,6 +1,7 @@
 """Every row of every study, on faces that are drawn in its data set's layout; and what a second start does."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -8,18 +9,24 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+import emotion
 from emotion.cli import app
-from emotion.errors import ConfigError
+from emotion.errors import ConfigError, RunError
 from emotion.evaluation import predictions
 from emotion.runs import RunFolder
 from emotion.studies.study import load, study_names
 from tests.reporting import fakes
 
+CODE = "import sys; from emotion.cli import main; sys.argv[0] = 'emotion'; main()"
+LINE = (sys.executable, "-W", "ignore", "-c", CODE, "study")
+
+
+def environment(place: Path) -> dict[str, str]:
+    return {**os.environ, "OMP_NUM_THREADS": "1", "EMOTION_CACHE": str(place / "cache")}
+
 
 def start(place: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    code = "import sys; from emotion.cli import main; sys.argv[0] = 'emotion'; main()"
-    env = {**os.environ, "OMP_NUM_THREADS": "1", "EMOTION_CACHE": str(place / "cache")}
-    line = [sys.executable, "-W", "ignore", "-c", code, "study", *arguments]
+    line, env = [*LINE, *arguments], environment(place)
     return subprocess.run(line, cwd=place, env=env, capture_output=True, text=True, check=False)
 
 
@@ -44,10 +51,52 @@ def test_a_second_start_runs_nothing_and_lost_weights_are_made_again(tmp_path: P
     assert "Nothing to run." in start(tmp_path, *rows, "lite0_frozen").stdout
     for run in (tmp_path / "runs").glob("*-fx-*"):
         (run / "checkpoints" / "best.ckpt").unlink()
+    (kept,) = (tmp_path / "studies").rglob("lite0_frozen-s0")
+    with pytest.raises(RunError, match=r"--rows lite0_frozen --again$"):
+        emotion.load_run(kept)
+    again = start(tmp_path, *rows, "lite0_frozen", "--again")
+    assert "lite0_frozen-s0 is known by its tables alone. Its weights are needed" in again.stdout
+    assert len(list((tmp_path / "runs").glob("*-fx-*/checkpoints/best.ckpt"))) == 1
+    for run in (tmp_path / "runs").glob("*-fx-*"):
+        (run / "checkpoints" / "best.ckpt").unlink()
     third = start(tmp_path, *rows, "lite0_tuned")
     assert third.returncode == 0, third.stdout + third.stderr
     assert "lite0_frozen-s0 is known by its tables alone. Its weights are needed" in third.stdout
     assert third.stdout.index("known by its tables alone") < third.stdout.index("[1/1]")
+
+
+@pytest.mark.slow
+def test_a_killed_study_has_kept_the_rows_that_were_finished(tmp_path: Path) -> None:
+    asked = ("lfw_ms_balance", "--profile", "smoke", "--rows", "ours_plain,ours_weights")
+    line, env = [*LINE, *asked], environment(tmp_path)
+    with subprocess.Popen(
+        line, cwd=tmp_path, env=env, stdout=subprocess.PIPE, text=True, start_new_session=True
+    ) as killed:
+        assert any(line.startswith("[2/2] ") for line in killed.stdout or ())
+        os.killpg(killed.pid, signal.SIGKILL)
+    kept = sorted(path.parent.name for path in tmp_path.rglob("row.json"))
+    assert kept == ["ours_plain-s0"]
+    again = start(tmp_path, *asked)
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "smoke: 1 runs" in again.stdout
+    assert len(list(tmp_path.rglob("row.json"))) == 2
+
+
+def test_a_study_asks_for_the_devices_that_were_typed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[object] = []
+
+    def no_slots(*wanted: object) -> list[dict[str, str]]:
+        asked.extend(wanted)
+        raise RunError("enough")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("EMOTION_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("emotion.studies.run.slots", no_slots)
+    line = ["study", "run", "lfw_ms_balance", "machine.devices=3", "machine.jobs=2", "--profile", "smoke"]
+    CliRunner().invoke(app, [*line, "--rows", "listed"])
+    assert asked == [3, 2]
 
 
 def test_rows_without_data_or_weights_are_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -36,9 +36,9 @@ def test_variants(root: Path) -> None:
     eight, seven, eleven = (by_class(root, variant=variant) for variant in (8, 7, 11))
     assert set(eight) == set(affectnet.CODES[:8])
     assert eight == seven | {"contempt": 8}
-    assert eleven == eight | {"none": 1, "non-face": 1}
+    assert eleven == eight | {"none": 8, "uncertain": 8, "non-face": 8}
     table = affectnet.read(root, variant=7)
-    assert dict(table.rejected["reason"].value_counts().iter_rows())["not in AffectNet-7"] == 10
+    assert dict(table.rejected["reason"].value_counts().iter_rows())["not in AffectNet-7"] == 32
     assert "AffectNet-7, release 2017" in table.notes[0]
 
 
