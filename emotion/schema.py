@@ -554,7 +554,13 @@ class TrainerConfig(Group):
         None, description="only so many training batches an epoch, or this share of them"
     )
     precision: Literal["auto", "fp32", "bf16", "fp16"] = Field(
-        "auto", description="auto: bf16 where a short measurement shows that it is faster, else fp32"
+        "auto",
+        description="auto: bf16 on a GPU that has it and on a CPU where a short measurement shows that it is faster, "
+        "else fp32",
+    )
+    compile: bool = Field(
+        False,
+        description="compile the network (torch.compile): minutes before the first epoch, faster steps after it",
     )
     monitor: Literal["accuracy", "balanced_accuracy", "f1_macro", "loss"] = Field(
         "accuracy", description="validation metric that chooses the best epoch"
@@ -600,6 +606,9 @@ class MachineConfig(Group):
         "auto", description="processes that augment; auto: none on the CPU, up to 4 beside a GPU"
     )
     threads: Literal["auto"] | PositiveInt = Field("auto", description="threads of the network on the CPU")
+    jobs: PositiveInt = Field(
+        1, description="jobs of a sweep at once on each GPU, or on the CPU, whose threads they then share"
+    )
     runs_dir: MachinePath = Field(Path("runs"), description="where run folders lie")
     cache_dir: OptionalMachinePath = Field(
         None, description="where prepared data lies; null: $EMOTION_CACHE, else ~/.cache/emotion"

@@ -15,6 +15,7 @@ from typer.testing import CliRunner
 from emotion.cli import app
 from emotion.errors import EmotionError
 from emotion.runs import RunFolder
+from emotion.training.folder import HeldError, locked
 
 GOLDEN = Path(__file__).parent / "golden" / "format-1"
 TRAIN = Path(__file__).parents[1] / "train.py"
@@ -62,6 +63,13 @@ def test_runs_rm_deletes_only_what_is_named(runs: Path) -> None:
     assert (runs / "latest").resolve().name == "drawn-minivgg-f1-87654321"
     call("runs", "rm", "latest", "--yes", "--runs-dir", runs)
     assert not os.path.lexists(runs / "latest")
+
+
+def test_runs_rm_leaves_a_run_that_is_being_trained(runs: Path) -> None:
+    with locked(runs / "drawn-minivgg-f0-12345678"):
+        done = CliRunner().invoke(app, ["runs", "rm", "latest", "--yes", "--runs-dir", str(runs)])
+    assert isinstance(done.exception, HeldError)
+    assert (runs / "latest" / "status.json").is_file()
 
 
 def test_runs_rm_asks_first(runs: Path) -> None:

@@ -11,7 +11,7 @@ from rich.table import Table
 from emotion.commands.printing import print_table
 from emotion.errors import RunError
 from emotion.runs import SCORED, RunFolder, find
-from emotion.training.folder import point_latest
+from emotion.training.folder import locked, point_latest
 
 SHOWN = ("accuracy", "balanced_accuracy", "f1_macro")
 
@@ -88,7 +88,8 @@ def remove_runs(names: list[Path], runs_dir: Path, yes: bool) -> None:
     for folder in folders:
         if not yes and not typer.confirm(f"Delete {folder.path} with its weights and predictions?"):
             continue
-        shutil.rmtree(folder.path)
+        with locked(folder.path):
+            shutil.rmtree(folder.path)
         print(f"deleted {folder.path}")
     latest = runs_dir / "latest"
     if latest.is_symlink() and not latest.exists():

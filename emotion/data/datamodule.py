@@ -42,6 +42,7 @@ class ExpressionDataModule(LightningDataModule):
         workers: processes that augment; where there is nothing to augment, none are started, because fetching
             takes less time than handing a batch from process to process.
         eval_batch_size: images an evaluation batch; None: twice `batch_size`.
+        pinned: hand out batches in page-locked memory, which a GPU fetches faster.
 
     Attributes:
         first_epoch: set before a run is continued: the epoch that it goes on with.
@@ -58,6 +59,7 @@ class ExpressionDataModule(LightningDataModule):
         seed: int,
         workers: int,
         eval_batch_size: int | None = None,
+        pinned: bool = False,
     ) -> None:
         super().__init__()
         self.store = store
@@ -68,6 +70,7 @@ class ExpressionDataModule(LightningDataModule):
         self.augment = augmentation.build(augment)
         self.seed = seed
         self.workers = workers
+        self.pinned = pinned
         self.first_epoch = 0
 
     def train_dataloader(self) -> DataLoader[Batch]:
@@ -126,7 +129,7 @@ class ExpressionDataModule(LightningDataModule):
             persistent_workers=workers > 0,
             multiprocessing_context=_CONTEXT if workers else None,
             collate_fn=_as_it_is,
-            pin_memory=torch.cuda.is_available(),
+            pin_memory=self.pinned,
         )
 
 
@@ -146,6 +149,7 @@ class _Images(Dataset[Any]):
         self.seed = seed
         self.first_augmented = first_augmented
         self.keys = store.keys if augment is not None else None
+        self.targets = store.targets  # here and not in a worker: what it reads with mustn't run after a fork
         self.sample_target = sample_target
 
     def __len__(self) -> int:
@@ -168,8 +172,8 @@ class _Images(Dataset[Any]):
             "label": torch.from_numpy(self.store.labels[rows]),
             "index": torch.from_numpy(rows),
         }
-        if self.store.targets is not None:
-            targets = self.store.targets[rows]
+        if self.targets is not None:
+            targets = self.targets[rows]
             if self.sample_target:
                 targets = sampled(
                     targets, counter.mix(_TARGET, self.seed, epoch, self.store.keys[rows], draw)

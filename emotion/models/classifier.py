@@ -1,11 +1,14 @@
 """The LightningModule: uint8 batches in, loss and metrics out."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.optim import Optimizer
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionMatrix, MulticlassF1Score
@@ -86,7 +89,7 @@ class ExpressionClassifier(pl.LightningModule):
 
         In 32-bit floats whatever the training's precision: an epoch's scores are those of its prediction table.
         """
-        with torch.autocast(image.device.type, enabled=False):
+        with torch.autocast(image.device.type, enabled=False), _whole_floats():
             p = self(image).softmax(1)
             if self.config.evaluation.tta == "flip":
                 p = (p + self(image.flip(2)).softmax(1)) / 2
@@ -96,7 +99,10 @@ class ExpressionClassifier(pl.LightningModule):
         config, trainer = self.config, self.trainer
         later = self.network.frozen if config.model.freeze_epochs is not None else []
         groups = parameter_groups(self.network.backbone, self.network.head, config.optimizer, later)
-        optimizer = registry.builder("optimizer", config.optimizer.name)(config.optimizer, groups)
+        # a fused step takes the scale out of fp16's gradients itself, so that they can't be clipped before
+        scaled = trainer.precision == "16-mixed" and config.trainer.gradient_clip is not None
+        unfused = {"fused": False} if scaled else {}
+        optimizer = registry.builder("optimizer", config.optimizer.name)(config.optimizer, groups, **unfused)
         if self._bounded:
             optimizer.register_step_post_hook(lambda *_: self._bound_norms())
         mode = "min" if config.trainer.monitor == "loss" else "max"
@@ -110,6 +116,16 @@ class ExpressionClassifier(pl.LightningModule):
                 optimizer  # stepped and saved by us: Lightning steps it at another moment in a continued run
             )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """By the norm of all gradients. Lightning refuses fused optimizers in bf16 too, which has no scale."""
+        if gradient_clip_val is not None:
+            nn.utils.clip_grad_norm_(self.parameters(), gradient_clip_val)
 
     def on_train_epoch_start(self) -> None:
         for total in (self._loss_sum, self._correct, self._seen):
@@ -144,7 +160,7 @@ class ExpressionClassifier(pl.LightningModule):
             bad = ~torch.isfinite(loss.detach()) & (self._first_bad < 0)
             self._first_bad.masked_fill_(bad, batch_idx)
         if (batch_idx + 1) % self.check_every == 0:
-            self._stop_on_nan()
+            self.stop_on_nan()
         if self._penalised:  # not in the loss that is shown, which is then comparable with validation's
             loss = loss + l2_penalty(self._penalised, self.config.model.l2)
         return loss
@@ -152,9 +168,6 @@ class ExpressionClassifier(pl.LightningModule):
     def _bound_norms(self) -> None:
         assert self.config.model.max_norm is not None
         clip_norms(self._bounded, self.config.model.max_norm)
-
-    def on_train_epoch_end(self) -> None:
-        self._stop_on_nan()
 
     @property
     def images_seen(self) -> int:
@@ -186,7 +199,11 @@ class ExpressionClassifier(pl.LightningModule):
         self.val_confusion.reset()
         return counts
 
-    def _stop_on_nan(self) -> None:
+    def stop_on_nan(self) -> None:
+        """
+        Raises:
+            RunError: a loss of this epoch was no number; the text names the images.
+        """
         batch = int(self._first_bad)
         if batch < 0:
             return
@@ -195,6 +212,17 @@ class ExpressionClassifier(pl.LightningModule):
             f"the loss is no longer a number, first in batch {batch} of epoch {self.current_epoch}, with the images "
             f"{', '.join(ids)}. A smaller optimizer.lr, trainer.gradient_clip=1 or trainer.precision=fp32 may help."
         )
+
+
+@contextmanager
+def _whole_floats() -> Iterator[None]:
+    """Convolutions on NVIDIA GPUs without TF32, whose mantissa has 10 bits and which torch allows by itself."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before
 
 
 class _LogLoss(MeanMetric):

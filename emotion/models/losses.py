@@ -100,7 +100,8 @@ class Focal(CrossEntropy):
         if self.weight is not None:
             target = target * self.weight
         log_p = F.log_softmax(logits.float(), dim=1)
-        return -(target * (1 - log_p.exp()) ** self.gamma * log_p).sum(1).mean()
+        missed = (-torch.expm1(log_p)).clamp(min=torch.finfo(log_p.dtype).tiny)  # 0 has no slope where γ < 1
+        return -(target * missed**self.gamma * log_p).sum(1).mean()
 
 
 class Adjusted(CrossEntropy):

@@ -1,9 +1,9 @@
 """The one door to every network: a timm backbone by name, a head of ours, and their first weights."""
 
-import os
 import urllib.error
 import urllib.request
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -163,7 +163,8 @@ def rebuild(description: dict[str, Any], pretrained: bool = False) -> Network:
     if flatten:
         arguments = {**arguments, "global_pool": ""}
     try:
-        backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments)
+        with _cache_before_hub(name) if pretrained else nullcontext():
+            backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments)
         features = _feature_count(backbone, arguments["in_chans"], size_px, flatten)
     except (TypeError, RuntimeError, ValueError, AssertionError) as error:
         others = "head.pool=network, another model.input_size" if flatten else "Another model.input_size"
@@ -208,7 +209,6 @@ def require_published_weights(name: str) -> None:
             f"{name} has no published weights. Set model.pretrained=false, or model.weights to a file."
         )
     if repository and _cached(repository):
-        os.environ["HF_HUB_OFFLINE"] = "1"  # without it, an unreachable hub is asked for 46 s first
         return
     from huggingface_hub import constants
 
@@ -223,6 +223,19 @@ def require_published_weights(name: str) -> None:
             f"{address} could not be reached within {PROBE_S:g} s ({error}). Two ways out: model.weights=FILE with a "
             f"file of yours (.pt, .safetensors), or model.pretrained=false to start from random weights."
         ) from error
+
+
+@contextmanager
+def _cache_before_hub(name: str) -> Iterator[None]:
+    """Weights that are in the local cache are taken from it: a hub that can't be reached is asked for 46 s else."""
+    from huggingface_hub import constants
+
+    before, repository = constants.HF_HUB_OFFLINE, published(name).get("hf_hub_id")
+    constants.HF_HUB_OFFLINE = before or bool(repository and _cached(repository))
+    try:
+        yield
+    finally:
+        constants.HF_HUB_OFFLINE = before
 
 
 def _cached(repository: str) -> bool:

@@ -69,23 +69,27 @@ def _fused(groups: ParamGroups) -> bool:
     )
 
 
-def adamw(config: AdamW, groups: ParamGroups) -> Optimizer:
+def adamw(config: AdamW, groups: ParamGroups, fused: bool = True) -> Optimizer:
     """Loshchilov & Hutter 2019: decay apart from the gradient."""
-    return torch.optim.AdamW(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=_fused(groups))
-
-
-def adam(config: Adam, groups: ParamGroups) -> Optimizer:
-    """Kingma & Ba 2015; weight decay is added to the gradient."""
-    return torch.optim.Adam(groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=_fused(groups))
-
-
-def sgd(config: SGD, groups: ParamGroups) -> Optimizer:
-    nesterov = config.nesterov and config.momentum > 0
-    return torch.optim.SGD(
-        groups, lr=config.lr, momentum=config.momentum, nesterov=nesterov, fused=_fused(groups)
+    return torch.optim.AdamW(
+        groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused and _fused(groups)
     )
 
 
-def adadelta(config: Adadelta, groups: ParamGroups) -> Optimizer:
+def adam(config: Adam, groups: ParamGroups, fused: bool = True) -> Optimizer:
+    """Kingma & Ba 2015; weight decay is added to the gradient."""
+    return torch.optim.Adam(
+        groups, lr=config.lr, betas=config.betas, eps=config.eps, fused=fused and _fused(groups)
+    )
+
+
+def sgd(config: SGD, groups: ParamGroups, fused: bool = True) -> Optimizer:
+    nesterov = config.nesterov and config.momentum > 0
+    return torch.optim.SGD(
+        groups, lr=config.lr, momentum=config.momentum, nesterov=nesterov, fused=fused and _fused(groups)
+    )
+
+
+def adadelta(config: Adadelta, groups: ParamGroups, fused: bool = True) -> Optimizer:
     """Zeiler 2012; torch has no fused kernel for it."""
     return torch.optim.Adadelta(groups, lr=config.lr, rho=config.rho, eps=config.eps, foreach=True)

@@ -57,6 +57,7 @@ def make_data(config: RunConfig, store: Store, device: torch.device) -> Expressi
         seed=config.seed,
         workers=environment.resolve_workers(config.machine.workers, device.type),
         eval_batch_size=config.evaluation.batch_size,
+        pinned=device.type == "cuda",
     )
 
 

@@ -42,7 +42,7 @@ class EpochKeeper(lightning.Callback):
         self.confusions: list[list[list[int]]] = []
         self.best: dict[str, Any] | None = None
         self.train_s = 0.0
-        self._started = 0.0
+        self._started = self._validating = 0.0
 
     @property
     def monitor(self) -> str:
@@ -92,9 +92,13 @@ class EpochKeeper(lightning.Callback):
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._started = time.perf_counter()
 
+    def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        self._validating = time.perf_counter()
+
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Runs after the epoch's validation."""
         assert isinstance(pl_module, ExpressionClassifier)
+        pl_module.stop_on_nan()  # before anything is written
         seconds = time.perf_counter() - self._started
         self.train_s += seconds
         totals = pl_module.training_totals() | pl_module.validation_totals()
@@ -104,7 +108,7 @@ class EpochKeeper(lightning.Callback):
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
             **totals,
             "seconds": round(seconds, 3),
-            "images_per_s": round(pl_module.images_seen / seconds, 1),
+            "images_per_s": round(pl_module.images_seen / (self._validating - self._started), 1),
         }
         self.history.append(row)
         self.confusions.append(pl_module.validation_confusion())

@@ -72,7 +72,10 @@ def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
     try:
         return torch.load(path, map_location=map_location or "cpu", weights_only=True)
     except Exception as error:  # torch raises a dozen kinds for a broken file
-        raise RunError(f"{path} can't be read as a checkpoint: {_first_line(error)}") from error
+        raise RunError(
+            f"{path} can't be read as a checkpoint ({_first_line(error)}): copy it again, or type its run's command "
+            "again with force=true."
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

@@ -148,3 +148,10 @@ def peak_memory_mib() -> float:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return round(peak / (2**20 if sys.platform == "darwin" else 2**10), 1)
+
+
+def peak_gpu_memory_mib() -> float:
+    """The most that torch has held on the GPU so far."""
+    import torch
+
+    return round(torch.cuda.max_memory_allocated() / 2**20, 1)

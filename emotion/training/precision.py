@@ -1,10 +1,12 @@
 """Which precision `trainer.precision=auto` comes to."""
 
-import contextlib
 import copy
+import fcntl
 import json
 import platform
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +14,7 @@ import torch
 from torch import Tensor
 
 from emotion import atomic
+from emotion.errors import ConfigError
 from emotion.models.classifier import ExpressionClassifier
 
 WORTH = 1.15  # bf16 must be so much faster: below, noise would choose and nothing would be won
@@ -25,6 +28,8 @@ def lightning_name(precision: str) -> LightningName:
 
 class Known:
     """What measurements on this machine came to, so that alike runs and a sweep's jobs agree.
+
+    The first job of a sweep measures, before its first step; those beside it wait for what it finds.
 
     Args:
         cache_dir: where prepared data lies; the file is a machine's, like it.
@@ -40,12 +45,41 @@ class Known:
             return {}
         return found if isinstance(found, dict) else {}
 
-    def get(self, key: str) -> str | None:
-        return self._read().get(key)
+    def get(self, key: str, measure: Callable[[], str]) -> str:
+        """What is known of `key`, or else what `measure` finds: by one process, for which the others wait."""
+        with self._alone():
+            known = self._read().get(key)
+            if known is None:
+                known = measure()
+                with suppress(OSError):  # it is only a saving
+                    atomic.write_json(self._file, {**self._read(), key: known})
+            return known
 
-    def put(self, key: str, precision: str) -> None:
-        with contextlib.suppress(OSError):  # it is only a saving
-            atomic.write_json(self._file, {**self._read(), key: precision})
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        try:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            lock = self._file.with_suffix(".lock").open("w")
+        except OSError:  # nowhere to write: every process measures for itself
+            yield
+            return
+        with lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+
+
+def possible(precision: str, device: torch.device) -> str:
+    """`precision`, if the device can train in it.
+
+    Raises:
+        ConfigError: fp16 on a CPU, which Lightning would silently replace by bf16.
+    """
+    if precision == "fp16" and device.type == "cpu":
+        raise ConfigError(
+            "trainer.precision: expected auto, bf16 or fp32 on a CPU, found fp16, which needs a GPU. A run that was "
+            "begun on a GPU is continued on one."
+        )
+    return precision
 
 
 def resolve(
@@ -56,24 +90,28 @@ def resolve(
     device: torch.device,
     known: Known,
 ) -> str:
-    """`precision` itself, or for auto the faster one of fp32 and bf16 by a few timed training steps on a copy.
+    """`precision` itself, or what auto comes to.
+
+    On a CPU with bf16 instructions the faster one of fp32 and bf16, by a few timed training steps on a copy; on an
+    NVIDIA GPU bf16 where it has it; else fp32.
 
     Args:
         image: (N, H, W, C) uint8, a training batch.
         label: (N,) int64.
         known: earlier measurements.
+
+    Raises:
+        ConfigError: fp16 on a CPU.
     """
     if precision != "auto":
-        return precision
+        return possible(precision, device)
     if device.type == "cuda":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     if device.type != "cpu" or not _cpu_has_bf16():
         return "fp32"
-    key = json.dumps([platform.processor(), platform.node(), torch.__version__, classifier.network.description,
-                      list(image.shape)], sort_keys=True)  # fmt: skip
-    measured = known.get(key) or _measure(classifier, image, label)
-    known.put(key, measured)
-    return measured
+    key = json.dumps([platform.processor(), platform.node(), torch.__version__, torch.get_num_threads(),
+                      classifier.network.description, list(image.shape)], sort_keys=True)  # fmt: skip
+    return known.get(key, lambda: _measure(classifier, image, label))
 
 
 def _measure(classifier: ExpressionClassifier, image: Tensor, label: Tensor) -> str:

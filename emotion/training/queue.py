@@ -15,7 +15,7 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import forkserver
@@ -27,6 +27,7 @@ from typing import Any
 from emotion import atomic
 from emotion.errors import EmotionError, RunError
 from emotion.schema import LoggerConfig, RunConfig, WandbLogger, validate
+from emotion.training.environment import cores
 from emotion.training.folder import Status, locked, now
 from emotion.training.jobs import Job, Wanted, prepared
 
@@ -45,7 +46,8 @@ def run_sweep(wanted: Sequence[Wanted]) -> bool:
         RunError: the same sweep is being run by another process, or the wanted GPU isn't there.
     """
     jobs = prepared(wanted)
-    free = slots(jobs[0].config.machine.devices)
+    machine = jobs[0].config.machine
+    free = slots(machine.devices, machine.jobs)
     sweep = sweep_folder(jobs)
     with locked(sweep):
         _write_jobs(sweep, jobs)
@@ -64,14 +66,15 @@ def sweep_folder(jobs: Sequence[Job]) -> Path:
     return jobs[0].runs_dir.parent / "sweeps" / digest[:8]
 
 
-def slots(devices: int | str = "auto") -> list[dict[str, str]]:
-    """The environment of each slot: one a visible GPU, or one for the CPU.
+def slots(devices: int | str = "auto", jobs: int = 1) -> list[dict[str, str]]:
+    """The environment of each slot: `jobs` for each visible GPU, or for the CPU.
 
     Args:
-        devices: `machine.devices`: cpu is one slot without a GPU, a number one slot with that GPU.
+        devices: `machine.devices`: cpu is one device without a GPU, a number the device that is that GPU.
+        jobs: `machine.jobs`.
     """
     if devices in ("cpu", "mps"):
-        return [{"CUDA_VISIBLE_DEVICES": ""}]
+        return [{"CUDA_VISIBLE_DEVICES": ""}] * jobs
     gpus = _visible_gpus()
     if isinstance(devices, int):
         if devices >= len(gpus):
@@ -79,7 +82,7 @@ def slots(devices: int | str = "auto") -> list[dict[str, str]]:
                 f"machine.devices={devices}: expected one of the {len(gpus)} GPUs that are visible, auto or cpu."
             )
         gpus = [gpus[devices]]
-    return [{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus] or [{}]
+    return ([{"CUDA_VISIBLE_DEVICES": gpu} for gpu in gpus] or [{}]) * jobs
 
 
 def _visible_gpus() -> list[str]:
@@ -112,21 +115,34 @@ def _start_server() -> None:
 
 
 class Queue:
-    """Runs jobs on slots. A failing job stops no other; Ctrl-C ends the children and says what is left."""
+    """Runs jobs on slots. A failing job stops no other; Ctrl-C ends the children and says what is left.
 
-    def __init__(self, jobs: Sequence[Job], slots: Sequence[dict[str, str]]) -> None:
+    Args:
+        finished: called with each job that is finished, as soon as it is.
+    """
+
+    def __init__(
+        self,
+        jobs: Sequence[Job],
+        slots: Sequence[dict[str, str]],
+        finished: Callable[[Job], None] = lambda job: None,
+    ) -> None:
         self.jobs = list(jobs)
         self.slots = list(slots)
+        self.finished = finished
         self.states = {job.identity: state_of(job) for job in self.jobs}
         self.failures: dict[str, str] = {}
         self.held: set[str] = set()
 
     def run(self) -> dict[str, str]:
         """The state of every job by its identity, once nothing more can be done."""
-        todo = [job for job in self.jobs if self._to_do(job)]
-        done = len(self.jobs) - len(todo)
+        left = {job.identity for job in self.jobs if self._to_do(job)}
+        todo = [job for job in self.jobs if job.identity in left]
+        done = [job for job in self.jobs if job.identity not in left]
         if done:
-            print(f"{done} of {len(self.jobs)} jobs are finished already.", flush=True)
+            print(f"{len(done)} of {len(self.jobs)} jobs are finished already.", flush=True)
+        for job in done:
+            self.finished(job)
         if not todo:
             return self.states
         context = multiprocessing.get_context("forkserver")
@@ -157,11 +173,13 @@ class Queue:
                         waiting.append(ended.job)
                     else:
                         self._ended(ended)
-        except KeyboardInterrupt:
+        except BaseException as error:
             self._stop([running.process for running in busy.values()])
-            left = [job for job in self.jobs if state_of(job) != "finished"]
+            if not isinstance(error, KeyboardInterrupt):
+                raise
+            unfinished = [job for job in self.jobs if state_of(job) != "finished"]
             print(
-                f"\nInterrupted: {len(left)} of {len(self.jobs)} jobs are left. The same command continues.",
+                f"\nInterrupted: {len(unfinished)} of {len(self.jobs)} jobs are left. The same command continues.",
                 flush=True,
             )
             raise SystemExit(130) from None
@@ -187,8 +205,10 @@ class Queue:
         state = state_of(job)
         if code == 0 and state == "finished":
             self.states[job.identity] = state
+            self.finished(job)
             return
         said = _killed(-code) if code is not None and code < 0 else ended.said() or message_of(job)
+        said = said or "it was interrupted. The same command continues it."
         self.states[job.identity] = "failed"
         self.failures[job.identity] = said
         _note_failure(job, said)
@@ -225,6 +245,8 @@ class _Running:
 
 def _note_failure(job: Job, said: str) -> None:
     """Into the run's status, for jobs that died before they could, or that could not begin."""
+    if state_of(job) == "finished":  # only a report or the test part was to be added
+        return
     with suppress(OSError):
         if job.folder.file("status.json").is_file():
             Status.amend(job.folder, state="failed", message=said)
@@ -262,6 +284,8 @@ def _child(plain: dict[str, Any], slot: dict[str, str], prefix: str, says: Conne
     os.environ.update(slot)
     if slot.get("CUDA_VISIBLE_DEVICES"):
         plain["machine"]["devices"] = "cuda"  # the one that this process sees, whatever its number is outside
+    if plain["machine"]["threads"] == "auto":
+        plain["machine"]["threads"] = max(1, cores() // plain["machine"]["jobs"])
     from emotion.training.console import Log
     from emotion.training.folder import HeldError
     from emotion.training.train import train
@@ -304,10 +328,19 @@ def _write_jobs(sweep: Path, jobs: Sequence[Job]) -> None:
 def _write_status(sweep: Path, jobs: Sequence[Job]) -> None:
     states = {job.folder.name: state_of(job) for job in jobs}
     messages = {job.folder.name: message_of(job) for job in jobs if state_of(job) == "failed"}
+    precisions = {job.folder.name: job.folder.environment["precision"] for job in jobs
+                  if job.folder.file("environment.json").is_file()}  # fmt: skip
     finished = sum(state == "finished" for state in states.values())
     atomic.write_json(
         sweep / "status.json",
-        {"format": FORMAT, "written": now(), "finished": finished, "jobs": states, "failures": messages},
+        {
+            "format": FORMAT,
+            "written": now(),
+            "finished": finished,
+            "jobs": states,
+            "failures": messages,
+            "precision": precisions,
+        },
     )
 
 
@@ -326,7 +359,7 @@ def _show_in_wandb(sweep: Path, jobs: Sequence[Job]) -> None:
 
     try:
         print(f"wandb: {sync_sweep(SweepFolder.open(sweep), options[0])}", flush=True)
-    except EmotionError as error:
+    except Exception as error:  # the network above all: no reason for a finished sweep to fail
         print(f"The table is not in W&B. {error}", file=sys.stderr)
 
 

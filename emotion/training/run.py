@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytorch_lightning as lightning
 import torch
+from pytorch_lightning.plugins.environments import LightningEnvironment
 from rich.console import Console
 
 from emotion import atomic
@@ -101,7 +102,7 @@ class Run:
             last = self.last_checkpoint()
             data, classifier = self.prepare(device, load_weights=last is None)
             if earlier:
-                resolved = earlier["precision"]
+                resolved = precision.possible(earlier["precision"], device)
             else:
                 known = precision.Known(config.machine.cache_dir or default_cache_dir())
                 batch = probe_batch(data, device)
@@ -191,7 +192,9 @@ class Run:
             precision=precision.lightning_name(resolved),
             gradient_clip_val=config.trainer.gradient_clip,
             accumulate_grad_batches=config.trainer.accumulate,
-            plugins=[checkpoint.AtomicCheckpointIO()],
+            # one process, whatever a cluster's variables say: Lightning would look for its own tasks in them
+            plugins=[checkpoint.AtomicCheckpointIO(), LightningEnvironment()],
+            default_root_dir=folder.path,
             callbacks=callbacks,
             use_distributed_sampler=False,
             num_sanity_val_steps=0,
@@ -200,6 +203,8 @@ class Run:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
+        if config.trainer.compile:
+            classifier.network.compile()  # in place: weights keep their names
         if last is not None:
             data.first_epoch = checkpoint.epochs_done(last, self.identity)
             self.log(f"Continuing from {last.relative_to(folder.path)}.")
@@ -260,6 +265,7 @@ class Run:
                 "epochs": len(history),
                 "images_per_s": float(np.median([row["images_per_s"] for row in history])),
                 "memory_mib": environment.peak_memory_mib(),
+                **({"gpu_memory_mib": environment.peak_gpu_memory_mib()} if device.type == "cuda" else {}),
                 "file_mib": round(self.folder.checkpoint("best").stat().st_size / 2**20, 2),
             }
         )
@@ -397,6 +403,8 @@ class Run:
 
     def _failed(self, error: BaseException, status: Status) -> None:
         """Note in the folder what happened; the same command continues whatever it was."""
+        if status.known["state"] == "finished":  # what is left, a report or a view, needs no training
+            return
         if isinstance(error, KeyboardInterrupt):
             status.update(state="interrupted")
             return

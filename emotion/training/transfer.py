@@ -21,13 +21,10 @@ def source(path: Path) -> dict[str, Any]:
     Raises:
         RunError: the run or its weights are gone.
     """
-    run = RunFolder.open(path)
-    if not run.checkpoint("best").is_file():
-        raise RunError(
-            f"model.init_from: expected a run with its weights, found none in {run.path}. Train it again with its "
-            "command and force=true."
-        )
-    return checkpoint.load_weights(run.checkpoint("best"))
+    try:
+        return checkpoint.load_weights(RunFolder.open(path).require_weights())
+    except RunError as error:
+        raise RunError(f"model.init_from: {error}") from error
 
 
 def start_from(network: Network, classes: tuple[str, ...], contents: dict[str, Any]) -> str:
@@ -99,8 +96,19 @@ def refuse_seen_images(path: Path, split: Split, store: Store) -> None:
     """
     run = RunFolder.open(path)
     earlier = run.config["model"].get("init_from")
-    if earlier and Path(earlier).is_dir():  # a chain of runs: what the first one saw is in the weights too
-        refuse_seen_images(Path(earlier), split, store)
+    if earlier:  # a chain of runs: what the first one saw is in the weights too
+        first = Path(earlier)
+        if not first.is_dir():
+            first = (
+                run.path.resolve().parent / first.name
+            )  # all runs were moved together, or it was typed elsewhere
+        if not first.is_dir():
+            raise RunError(
+                f"model.init_from: {path.name} started from {earlier}, which is gone, so that nobody can say whether "
+                "its weights have seen the images that would judge this run. Put that folder back, or start from "
+                "another run."
+            )
+        refuse_seen_images(first, split, store)
     if (
         run.splits["data"]["name"] != store.name
         or run.splits["hash"]["train"] == split.manifest["hash"]["train"]

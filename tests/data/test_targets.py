@@ -121,3 +121,17 @@ def test_a_draw_without_its_number_would_be_noticed() -> None:
     half = np.full((64, 2), 0.5, np.float32)
     assert 0 < sampled(half, counter.mix(0, 5, np.arange(64)))[:, 0].sum() < 64
     assert sampled(half, np.full(64, counter.mix(0, 5, 0)))[:, 0].sum() in (0, 64)
+
+
+def test_workers_read_no_table(
+    make_table: MakeTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What polars computes after a fork may wait for ever, so that targets are known before workers are started."""
+    store = store_of(soft(make_table), tmp_path)
+    module = module_of(store, range(6))
+    expected = [batch["target"].tolist() for batch in module.train_dataloader()]
+    module = module_of(Store.open(store.path), range(6))  # that nobody has asked for its targets
+    module.augment, module.workers = lambda images, random: images, 2
+    loader = module.train_dataloader()
+    monkeypatch.setattr(pl.Series, "explode", lambda *_: pytest.fail("a worker would compute"))
+    assert [batch["target"].tolist() for batch in loader] == expected

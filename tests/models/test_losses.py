@@ -194,3 +194,16 @@ def test_twenty_steps_lower_every_loss(name: str, batch: tuple[torch.Tensor, tor
         loss(free, labels).backward()
         optimizer.step()
     assert loss(free, labels).item() < 0.9 * first
+
+
+def test_focal_has_a_gradient_where_a_probability_is_one() -> None:
+    """With γ < 1 the slope of (1 − p)^γ has no bound at p = 1, which 32-bit floats reach."""
+    logits = torch.tensor([[40.0, 0.0, 0.0], [0.0, 1.0, 0.0]], requires_grad=True)
+    Focal(FocalConfig(gamma=0.5), COUNTS)(logits, torch.tensor([0, 1])).backward()
+    assert logits.grad is not None
+    assert torch.isfinite(logits.grad).all()
+    expected = torch.tensor([0.0, 1.0, 0.0], dtype=torch.float64, requires_grad=True)
+    p = expected.softmax(0)[1]
+    (-((1 - p) ** 0.5) * p.log() / 2).backward()
+    assert expected.grad is not None
+    torch.testing.assert_close(logits.grad, torch.stack([torch.zeros(3), expected.grad.float()]))

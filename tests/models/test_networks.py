@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from huggingface_hub import constants
 from safetensors.torch import save_file
 from torch.nn import functional as F
 
@@ -140,3 +141,23 @@ def test_unreachable_weights_are_refused_within_seconds(tmp_path: Path) -> None:
 def test_a_network_without_weights_says_so() -> None:
     with pytest.raises(RunError, match="no published weights"):
         door.require_published_weights("minivgg")
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_cached_weights_are_not_asked_for_and_others_still_can_be(
+    cached: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    make = timm.create_model
+
+    def create(name: str, pretrained: bool, **arguments: object) -> torch.nn.Module:
+        asked.append((pretrained, constants.HF_HUB_OFFLINE))
+        return make(name, **arguments)
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("emotion.models.network._cached", lambda repository: cached)
+    monkeypatch.setattr("emotion.models.network.require_published_weights", lambda name: None)
+    monkeypatch.setattr("emotion.models.network.timm.create_model", create)
+    build("resnet18", pretrained=True)
+    assert asked == [(True, cached)]
+    assert not constants.HF_HUB_OFFLINE

@@ -18,7 +18,10 @@ from emotion.errors import RunError
 from emotion.launch import JobComposer, compose, conf_dir
 from emotion.reporting.sweep import SweepFolder, frame, write_tables
 from emotion.runs import RunFolder
-from emotion.training.queue import slots
+from emotion.training.environment import cores
+from emotion.training.jobs import Job
+from emotion.training.queue import _note_failure, slots
+from tests.training.conftest import TINY as CONFIG_TINY
 
 TRAIN = Path(__file__).parents[2] / "train.py"
 TINY = (
@@ -93,6 +96,7 @@ def test_every_combination_is_a_finished_run(undisturbed: tuple[Path, str]) -> N
     status = json.loads((only(place).path / "status.json").read_text())
     assert status["finished"] == 4
     assert set(status["jobs"].values()) == {"finished"}
+    assert set(status["precision"].values()) == {"fp32"}
 
 
 def test_the_table_has_a_row_a_configuration_ranked_by_validation(undisturbed: tuple[Path, str]) -> None:
@@ -168,17 +172,40 @@ def test_a_failing_job_stops_no_other(tmp_path: Path, cache_dir: Path) -> None:
     assert "1 of 2 jobs did not finish" in done.stdout
 
 
-def test_a_job_killed_by_the_system_says_so(tmp_path: Path, cache_dir: Path, launched: Launch) -> None:
+@pytest.mark.parametrize(
+    ("by", "said"),
+    [
+        (signal.SIGKILL, "killed by SIGKILL, by the system, most likely because memory ran out"),
+        (signal.SIGTERM, "it was interrupted. The same command continues it."),
+    ],
+)
+def test_a_job_that_is_killed_says_so_and_stops_no_other(
+    tmp_path: Path, cache_dir: Path, launched: Launch, by: signal.Signals, said: str
+) -> None:
     process = launched(command(tmp_path, cache_dir, "seed=0,1", "trainer.max_epochs=30"))
     for line in process.stdout or ():
         if line.startswith("[1/2] epoch"):
             lock = json.loads((runs(tmp_path)[0].path / "lock").read_text())
-            os.kill(lock["pid"], signal.SIGKILL)
+            os.kill(lock["pid"], by)
             break
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1
-    assert "killed by SIGKILL, by the system, most likely because memory ran out" in errors
+    assert said in errors
     assert sorted(run.status["state"] for run in runs(tmp_path)) == ["failed", "finished"]
+
+
+def test_jobs_at_once_share_the_cores(tmp_path: Path, cache_dir: Path) -> None:
+    here = [argument for argument in command(tmp_path, cache_dir) if argument != "machine.threads=1"]
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [*here, "seed=0,1", "machine.jobs=2"], capture_output=True, text=True, env=env, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    found = [
+        (run.environment["threads"], run.status["started"], run.status["finished"]) for run in runs(tmp_path)
+    ]
+    assert [threads for threads, *_ in found] == [max(1, cores() // 2)] * 2
+    assert max(started for _, started, _ in found) < min(finished for *_, finished in found)
 
 
 @pytest.mark.slow
@@ -316,6 +343,8 @@ def test_a_slot_is_a_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert slots() == [{"CUDA_VISIBLE_DEVICES": "0"}, {"CUDA_VISIBLE_DEVICES": "1"}]
     assert slots(1) == [{"CUDA_VISIBLE_DEVICES": "1"}]
     assert slots("cpu") == [{"CUDA_VISIBLE_DEVICES": ""}]
+    assert slots("cpu", 2) == [{"CUDA_VISIBLE_DEVICES": ""}] * 2
+    assert [slot["CUDA_VISIBLE_DEVICES"] for slot in slots("auto", 2)] == ["0", "1", "0", "1"]
     lists("NVIDIA-SMI has failed because it couldn't communicate with the driver.\nGPU 0: no\n", 9)
     assert slots() == [{}]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
@@ -348,3 +377,12 @@ def test_jobs_run_the_code_that_was_started_and_no_other_installation(
     done = subprocess.run(typed, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "the copy's server" in done.stdout
+
+
+def test_a_finished_run_stays_finished_when_its_report_fails(run: Callable[..., RunFolder]) -> None:
+    done = run("trainer.max_epochs=1")
+    config = compose([*CONFIG_TINY, "trainer.max_epochs=1", f"machine.runs_dir={done.path.parent}"])
+    job = Job((), config, done.splits["data"]["fingerprint"])
+    assert job.folder.path == done.path
+    _note_failure(job, "killed")
+    assert RunFolder(done.path).finished

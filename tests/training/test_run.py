@@ -3,6 +3,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -13,12 +14,15 @@ from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, l
 
 import emotion
 from emotion.data.dataset import open_store
-from emotion.errors import RunError
+from emotion.errors import ConfigError, RunError
 from emotion.evaluation import predictions
 from emotion.launch import compose
+from emotion.models.classifier import ExpressionClassifier
 from emotion.runs import RunFolder
 from emotion.training import checkpoint
+from emotion.training.assemble import make_data
 from emotion.training.folder import locked
+from tests.training.conftest import TINY
 
 Train = Callable[..., RunFolder]
 FILES = (
@@ -217,6 +221,77 @@ def test_nan_stops_with_the_batch_s_images(run: Train) -> None:
     assert len(ids) == 16
 
 
+@pytest.mark.filterwarnings("ignore:Encountered .nan. values")
+def test_nan_is_never_written_however_seldom_it_is_looked_for(
+    run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a GPU the loss is looked at every so many steps, which may be after an epoch's last."""
+    made = ExpressionClassifier.__init__
+
+    def seldom(self: ExpressionClassifier, *arguments: Any, **keys: Any) -> None:
+        made(self, *arguments, **{**keys, "check_every": 10_000})
+
+    monkeypatch.setattr(ExpressionClassifier, "__init__", seldom)
+    with pytest.raises(RunError, match=r"no longer a number"):
+        run("optimizer=sgd", "optimizer.lr=1e30", "optimizer.nesterov=false", "trainer.max_epochs=1")
+    assert not list((tmp_path / "runs").glob("*/checkpoints/*"))
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_gradients_are_clipped(run: Train, precision: str, optimizer: str) -> None:
+    """Steps of plain SGD are then no longer than lr · norm; Adam's are of any length, but it has to train."""
+    keys = [f"optimizer={optimizer}", "optimizer.lr=0.1", "optimizer.weight_decay=0", "trainer.max_epochs=1"]
+    plain = ["optimizer.momentum=0", "optimizer.nesterov=false"] if optimizer == "sgd" else []
+    clipped = run(
+        *keys, *plain, f"trainer.precision={precision}", "trainer.gradient_clip=1e-6", "schedule=constant"
+    )
+    assert clipped.finished
+    if optimizer == "sgd":
+        small = run(
+            *keys, *plain, "trainer.precision=fp32", "trainer.limit_train_batches=1", "schedule=constant"
+        )
+        now, other = weights(clipped), weights(small)
+        names = [name for name in now if name.endswith("weight")]
+        moved = [float((now[name] - other[name]).norm()) for name in names]
+        assert max(moved) > 1e-3  # one step without clipping
+        again = run(
+            *keys, *plain, "trainer.precision=fp32", "trainer.gradient_clip=1e-7", "schedule=constant"
+        )
+        steps = len(clipped.history()) * 20
+        assert max(float((now[name] - weights(again)[name]).norm()) for name in names) < steps * 0.1 * 2e-6
+
+
+def test_fp16_needs_a_gpu(run: Train) -> None:
+    with pytest.raises(
+        ConfigError, match=r"trainer.precision: expected auto, bf16 or fp32 on a CPU, found fp16"
+    ):
+        run("trainer.precision=fp16")
+
+
+def test_a_cluster_s_variables_change_nothing(run: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {"SLURM_JOB_ID": "1", "SLURM_NTASKS": "4", "SLURM_PROCID": "0", "SLURM_LOCALID": "0",
+                        "SLURM_NODEID": "0", "SLURM_JOB_NAME": "train"}.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+    assert run("trainer.max_epochs=1").finished
+
+
+def test_an_interruption_after_the_end_loses_nothing(run: Train, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ctrl-C while the last view is being published: the same command makes the report and doesn't train again."""
+    with monkeypatch.context() as patched:
+        patched.setattr("emotion.training.run.Run.report", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run("trainer.max_epochs=1")
+    monkeypatch.setattr("emotion.training.run.Run.fit", lambda *_: pytest.fail("it trains again"))
+    done = run("trainer.max_epochs=1")
+    assert done.finished
+    assert done.file("report.html").is_file()
+
+
+def _interrupt(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def test_a_failed_run_says_so_and_continues(
     run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -349,3 +424,33 @@ def test_two_classes_with_nearly_all_images_are_noted_in_the_run(run: Train) -> 
     assert len(said) == 1
     assert "negative" in said[0]
     assert "rare" not in said[0]
+
+
+@pytest.mark.parametrize(("device", "pinned"), [("cpu", False), ("cuda", True)])
+def test_batches_are_pinned_for_a_gpu_alone(
+    cache_dir: Path, monkeypatch: pytest.MonkeyPatch, device: str, pinned: bool
+) -> None:
+    """With machine.devices=cpu the GPU, which may be full, isn't touched, though it is there."""
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    config = compose([*TINY])
+    store = open_store(config.data, config.preprocess, cache_dir)
+    assert make_data(config, store, torch.device(device)).train_dataloader().pin_memory == pinned
+
+
+def test_a_compiled_network_learns_the_same_and_keeps_its_names(
+    run: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By torch's backend that traces and generates no code, which would need a C++ compiler."""
+    compiled = []
+    compile_ = torch.compile
+
+    def traced(function: Any, *arguments: Any, **keys: Any) -> Any:
+        compiled.append(function)
+        return compile_(function, *arguments, **keys, backend="eager")
+
+    monkeypatch.setattr(torch, "compile", traced)
+    one, other = run("trainer.max_epochs=1"), run("trainer.max_epochs=1", "trainer.compile=true")
+    assert len(compiled) == 1
+    assert one.name != other.name
+    for name, tensor in weights(one).items():
+        torch.testing.assert_close(weights(other)[name], tensor, msg=name)

@@ -117,9 +117,17 @@ def test_a_chain_of_runs_remembers_the_first(source: RunFolder, run: Train, tmp_
     facts.write_text(facts.read_text().replace('"name": "drawn"', '"name": "other"'))
     with pytest.raises(RunError, match="among its training images"):
         run(f"model.init_from={between.path}", "fold=0", "folds=2")
+    beside = between.path.parent / source.path.name
+    shutil.move(source.path, beside)  # moved to where this one lies
+    try:
+        with pytest.raises(RunError, match="among its training images"):
+            run(f"model.init_from={between.path}", "fold=0", "folds=2")
+    finally:
+        shutil.move(beside, source.path)
     shutil.move(source.path, tmp_path / "gone")  # then nothing is known of it
     try:
-        assert run(f"model.init_from={between.path}", "fold=0", "folds=2", "trainer.max_epochs=1").finished
+        with pytest.raises(RunError, match="which is gone, so that nobody can say"):
+            run(f"model.init_from={between.path}", "fold=0", "folds=2", "trainer.max_epochs=1")
     finally:
         shutil.move(tmp_path / "gone", source.path)
 

@@ -1,0 +1,73 @@
+"""What `trainer.precision=auto` comes to, and that all who ask at once get one answer."""
+
+import threading
+from pathlib import Path
+
+import pytest
+import torch
+
+from emotion.errors import ConfigError
+from emotion.runs import RunFolder
+from emotion.training import precision
+from emotion.training.precision import Known, possible
+
+
+def test_many_ask_and_one_measures(tmp_path: Path) -> None:
+    measured, answers, begun = [], [], threading.Barrier(4)
+
+    def measure() -> str:
+        measured.append(1)
+        return "bf16" if len(measured) == 1 else "fp32"  # another answer each time, as on a busy machine
+
+    def ask() -> None:
+        begun.wait()
+        answers.append(Known(tmp_path / "cache").get("a key", measure))
+
+    threads = [threading.Thread(target=ask) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert answers == ["bf16"] * 4
+    assert Known(tmp_path / "cache").get("another key", measure) == "fp32"
+
+
+def test_nowhere_to_write_and_a_broken_file_cost_a_measurement(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    assert Known(tmp_path / "file" / "cache").get("a", lambda: "bf16") == "bf16"
+    (tmp_path / "precision.json").write_text("{")
+    assert Known(tmp_path).get("a", lambda: "bf16") == "bf16"
+    assert Known(tmp_path).get("a", lambda: "fp32") == "bf16"
+
+
+def test_fp16_is_refused_on_a_cpu_alone() -> None:
+    assert possible("fp16", torch.device("cuda")) == "fp16"
+    assert possible("bf16", torch.device("cpu")) == "bf16"
+    with pytest.raises(ConfigError, match="found fp16, which needs a GPU"):
+        possible("fp16", torch.device("cpu"))
+
+
+@pytest.mark.parametrize("faster", ["fp32", "bf16"])
+def test_auto_is_measured_once_and_a_resume_keeps_it(
+    run,
+    monkeypatch: pytest.MonkeyPatch,
+    faster: str,
+    tmp_path: Path,  # type: ignore[no-untyped-def]
+) -> None:
+    """The identity holds what was typed; environment.json what it came to."""
+    monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(precision, "_measure", lambda *_: faster)
+    auto = ["trainer.precision=auto", f"machine.cache_dir={tmp_path}/cache", "trainer.max_epochs=2"]
+    with monkeypatch.context() as patched:
+        patched.setattr("emotion.training.run.Run.finish", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run(*auto)
+    monkeypatch.setattr(precision, "_measure", lambda *_: pytest.fail("it is measured again"))
+    monkeypatch.setattr(precision, "resolve", lambda *_: pytest.fail("it is resolved again"))
+    done: RunFolder = run(*auto)
+    assert done.environment["precision"] == faster
+    assert done.config["trainer"]["precision"] == "auto"
+
+
+def _interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
