@@ -27,7 +27,7 @@ FAMILIES = {
 _STAT = Path("/proc/stat")
 _ASK = """
 import importlib.metadata, json
-names = [one.metadata["Name"] for one in importlib.metadata.distributions()]
+names = [one.metadata["Name"].replace("_", "-") for one in importlib.metadata.distributions()]
 wanted = [name for name in ("tensorflow", "tensorflow-cpu", "keras") if name in names]
 print(json.dumps({name: importlib.metadata.version(name) for name in wanted}))
 """
