@@ -10,8 +10,8 @@ from .side_by_side import Comparison
 
 FORMAT = 1
 JSON, MARKDOWN, FIGURE = "benchmarks.json", "benchmarks.md", "benchmarks.png"
-_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9")  # Okabe and Ito 2008
-_MARKS = "osD^vP"
+_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito 2008
+_MARKS = "osD^vPX"
 BUSY = 0.1  # share of the processor: above it, what is measured is the neighbours, too
 
 
