@@ -27,7 +27,7 @@ class Log:
 
     def __call__(self, line: str) -> None:
         if not self.quiet:
-            print(f"{self.prefix}{line}", flush=True)
+            print(f"{self.prefix}{line}\n", end="", flush=True)  # in one piece: other jobs print, too
         if self._file is None:
             self._waiting.append(line)
         else:
