@@ -5,18 +5,15 @@ A store is a folder of `images.bin` (N × H × W × C bytes), `samples.parquet`,
 """
 
 import errno
-import fcntl
 import hashlib
 import io
 import json
 import logging
 import os
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
@@ -29,6 +26,7 @@ import polars as pl
 from emotion.data.preparation import Box, Preparation
 from emotion.data.table import MEASURED, SampleTable, rejections
 from emotion.errors import DataError
+from emotion.waiting import alone
 
 FORMAT = 1
 IMAGES, SAMPLES, REJECTED, MANIFEST = "images.bin", "samples.parquet", "rejected.parquet", "manifest.json"
@@ -42,7 +40,6 @@ _CHUNK = 256
 _STATISTICS_IMAGES = 50_000
 # Below this threads cost more by handing the interpreter's lock to and fro than they win (a 48-px jpg takes 70 µs).
 _WORTH_A_THREAD_S = 3e-4
-_ANNOUNCE_WAIT_S = 2.0
 _REPAIR = "Delete this folder; the next run prepares it again from the data set."
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
@@ -229,7 +226,7 @@ def prepare(
         return store
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with _locked(path.parent / f".{path.name}.lock", path.name):
+        with alone(path.parent / f".{path.name}.lock", f"prepares {path.name}"):
             store = _open_if_sound(path)
             if store is None:
                 _make(path, _table(table_factory), key, preparation, progress)
@@ -339,32 +336,6 @@ def _version() -> str:
 def _manifest_digest(manifest: dict[str, Any]) -> str:
     rest = {name: value for name, value in manifest.items() if name != "digest"}
     return hashlib.blake2b(_canonical(rest), digest_size=16).hexdigest()
-
-
-@contextmanager
-def _locked(lock: Path, what: str) -> Iterator[None]:
-    """Hold an exclusive lock that the system lets go when the process dies, however it dies.
-
-    The file stays: removing it would let two processes hold locks on two files of one name.
-    """
-    with lock.open("a+") as file:
-        started, announced = time.monotonic(), False
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if not announced and time.monotonic() - started > _ANNOUNCE_WAIT_S:
-                    file.seek(0)
-                    log.warning(
-                        "Waiting for %s, which prepares %s.", file.read().strip() or "another process", what
-                    )
-                    announced = True
-                time.sleep(0.05)
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {socket.gethostname()} since {_now()}")
-        file.flush()
-        yield
 
 
 def _make(

@@ -1,12 +1,11 @@
 """Which precision `trainer.precision=auto` comes to."""
 
 import copy
-import fcntl
 import json
 import platform
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -16,6 +15,7 @@ from torch import Tensor
 from emotion import atomic
 from emotion.errors import ConfigError
 from emotion.models.classifier import ExpressionClassifier
+from emotion.waiting import alone
 
 WORTH = 1.15  # bf16 must be so much faster: below, noise would choose and nothing would be won
 LightningName = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -47,25 +47,18 @@ class Known:
 
     def get(self, key: str, measure: Callable[[], str]) -> str:
         """What is known of `key`, or else what `measure` finds: by one process, for which the others wait."""
-        with self._alone():
+        with ExitStack() as held:
+            with suppress(OSError):  # nowhere to write: every process measures for itself
+                self._file.parent.mkdir(parents=True, exist_ok=True)
+                held.enter_context(
+                    alone(self._file.with_suffix(".lock"), "measures which precision is faster")
+                )
             known = self._read().get(key)
             if known is None:
                 known = measure()
-                with suppress(OSError):  # it is only a saving
+                with suppress(OSError):
                     atomic.write_json(self._file, {**self._read(), key: known})
             return known
-
-    @contextmanager
-    def _alone(self) -> Iterator[None]:
-        try:
-            self._file.parent.mkdir(parents=True, exist_ok=True)
-            lock = self._file.with_suffix(".lock").open("w")
-        except OSError:  # nowhere to write: every process measures for itself
-            yield
-            return
-        with lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            yield
 
 
 def possible(precision: str, device: torch.device) -> str:

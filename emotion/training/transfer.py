@@ -99,9 +99,8 @@ def refuse_seen_images(path: Path, split: Split, store: Store) -> None:
     if earlier:  # a chain of runs: what the first one saw is in the weights too
         first = Path(earlier)
         if not first.is_dir():
-            first = (
-                run.path.resolve().parent / first.name
-            )  # all runs were moved together, or it was typed elsewhere
+            # both were moved together, or the path was typed in another folder
+            first = run.path.resolve().parent / first.name
         if not first.is_dir():
             raise RunError(
                 f"model.init_from: {path.name} started from {earlier}, which is gone, so that nobody can say whether "

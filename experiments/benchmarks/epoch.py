@@ -72,6 +72,8 @@ def _epochs(bench: Bench, data: list[str], images: str, batch: int, rounds: int,
     for row in rows:
         if seen := accuracies.get(row.name):
             told = ", ".join(f"{accuracy:.1f}" for accuracy in seen)
+            if row.name in (OURS, PLAIN, KERAS) and len(seen) < bench.seeds:
+                told += f" ({len(seen)} of {bench.seeds} seeds)"
             row.notes[f"validation accuracy, epoch {rounds}, %"] = told
     return _epoch_comparison(device, images, batch, rows)
 

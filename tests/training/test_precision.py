@@ -1,6 +1,7 @@
 """What `trainer.precision=auto` comes to, and that all who ask at once get one answer."""
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -49,10 +50,7 @@ def test_fp16_is_refused_on_a_cpu_alone() -> None:
 
 @pytest.mark.parametrize("faster", ["fp32", "bf16"])
 def test_auto_is_measured_once_and_a_resume_keeps_it(
-    run,
-    monkeypatch: pytest.MonkeyPatch,
-    faster: str,
-    tmp_path: Path,  # type: ignore[no-untyped-def]
+    run: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch, faster: str, tmp_path: Path
 ) -> None:
     """The identity holds what was typed; environment.json what it came to."""
     monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: True)
@@ -64,7 +62,7 @@ def test_auto_is_measured_once_and_a_resume_keeps_it(
             run(*auto)
     monkeypatch.setattr(precision, "_measure", lambda *_: pytest.fail("it is measured again"))
     monkeypatch.setattr(precision, "resolve", lambda *_: pytest.fail("it is resolved again"))
-    done: RunFolder = run(*auto)
+    done = run(*auto)
     assert done.environment["precision"] == faster
     assert done.config["trainer"]["precision"] == "auto"
 
