@@ -32,6 +32,13 @@ def replacing(path: Path) -> Iterator[Path]:
         part.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what was being written below `folder` when its writer was killed. Nobody else may be writing there."""
+    for part in folder.rglob(".*.part"):
+        if part.is_file():
+            part.unlink(missing_ok=True)
+
+
 def write_bytes(path: Path, data: bytes) -> None:
     with replacing(path) as part:
         part.write_bytes(data)

@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
@@ -292,7 +293,9 @@ def _child(plain: dict[str, Any], slot: dict[str, str], prefix: str, says: Conne
 
     config: RunConfig = validate(plain)
     try:
-        train(config, Log(prefix=prefix))
+        # libraries clean up their temporary files when Python exits, which a forked process never does
+        with tempfile.TemporaryDirectory(prefix="emotion-") as tempfile.tempdir:
+            train(config, Log(prefix=prefix))
     except HeldError as error:
         says.send(str(error)[-_SAID:])
         sys.exit(BUSY_EXIT)

@@ -81,6 +81,7 @@ class Run:
         started = time.perf_counter()
         quieten()
         environment.keep_memory()
+        atomic.sweep(folder.path)
         earlier = folder.file("environment.json").is_file() and RunFolder(folder.path).environment
         self.log.keep_in(folder.file("log.txt"))
         threads = earlier["threads"] if earlier else environment.resolve_threads(config.machine.threads)

@@ -194,6 +194,15 @@ def test_a_job_that_is_killed_says_so_and_stops_no_other(
     assert sorted(run.status["state"] for run in runs(tmp_path)) == ["failed", "finished"]
 
 
+def test_a_job_leaves_no_temporary_files(tmp_path: Path, cache_dir: Path) -> None:
+    """W&B's tables and files among them; torch keeps what it compiled under its user's name."""
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    done = start(tmp_path, cache_dir, "seed=0", "logger=wandb", "logger.mode=offline", TMPDIR=str(temporary))
+    assert done.returncode == 0, done.stderr
+    assert [path.name for path in temporary.iterdir() if not path.name.startswith("torchinductor_")] == []
+
+
 def test_jobs_at_once_share_the_cores(tmp_path: Path, cache_dir: Path) -> None:
     here = [argument for argument in command(tmp_path, cache_dir) if argument != "machine.threads=1"]
     env = {**os.environ, "OMP_NUM_THREADS": "1"}

@@ -148,7 +148,9 @@ def test_killed_three_times_equals_undisturbed(
     for where in ("training", "validation", "checkpoint"):
         assert start(tmp_path, cache_dir, where) == -9, where
         assert only(tmp_path).status["state"] == "running"
+    assert list(tmp_path.rglob(".*.part")), "the kill came too late to tear a file"
     assert start(tmp_path, cache_dir, "nowhere") == 0
+    assert list(tmp_path.rglob(".*.part")) == []
     assert only(tmp_path).finished
     assert differences(undisturbed, only(tmp_path)) == []
     assert "Continuing from checkpoints/" in only(tmp_path).file("log.txt").read_text()
