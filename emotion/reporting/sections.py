@@ -248,7 +248,7 @@ def finding(subject: Subject) -> str:
     part = PART_NAMES[shown.table.meta.part]
     sentences = [_LEAKY] if subject.leaky else []
     sentences += [
-        f"{subject.model} gives {right:,} of {len(shown.table):,} {part} images the label that people gave them: "
+        f"{subject.model} gives {right:,} of {len(shown.table):,} {part} images the label that the data gives them: "
         f"{said(accuracy)}.",
         f"Always answering “{shown.table.classes[most]}” would reach "
         f"{numbers.percent(shown.support[most] / shown.support.sum())}.",
