@@ -101,7 +101,9 @@ def _finding(found: Sequence[Contender], place: Standing) -> str:
     if place.sentence:
         return place.sentence
     if len(found) == 1:
-        return f"{found[0].first.model} gives {said(accuracy)} of {images} the label that the data gives them."
+        return (
+            f"{found[0].first.model} gives {said(accuracy)} of {images} the label that the data gives them."
+        )
     return f"{found[0].name} comes first with {said(accuracy)} of {images}."
 
 

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from scipy.special import softmax
 
 from emotion.errors import DataError
+from emotion.evaluation.metrics import compute
 from emotion.evaluation.predictions import Meta, Predictions, from_arrays, read, write
 from tests.evaluation.tables import simulated
 
@@ -192,9 +194,39 @@ def test_a_compact_table_predicts_the_very_same(tmp_path: Path) -> None:
     exact = from_arrays(["a", "b", "c"], [2, 0, 2], close, ("x", "y", "z"), Meta("drawn", "test", "run"))
     write(tmp_path / "t.parquet", exact, compact=True)
     types = pl.read_parquet(tmp_path / "t.parquet").schema
-    assert types["p/x"] == pl.Float16
+    assert types["p/x"] == pl.Float32
     assert types["predicted"] == pl.UInt8
     again = read(tmp_path / "t.parquet")
     assert again.predicted.tolist() == exact.predicted.tolist() == [2, 0, 2]
     np.testing.assert_allclose(again.probabilities, close, atol=3e-4)
     assert (again.meta, again.ids) == (exact.meta, exact.ids)
+
+
+def test_a_compact_table_scores_the_same_however_sure_the_network_is(tmp_path: Path) -> None:
+    """In half precision, the sure ones' other classes would all be 0: the sabotage."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 2000)
+    sure = softmax(12 * (rng.normal(size=(2000, 4)) + np.eye(4)[labels]), axis=1)
+    exact = from_arrays([f"{n}" for n in range(2000)], labels, sure, "abcd", Meta("drawn", "test", "run"))
+    write(tmp_path / "t.parquet", exact, compact=True)
+    halves = exact.with_probabilities(sure.astype(np.float16))
+    wanted, kept, halved = (
+        compute(t.labels, t.probabilities, t.classes) for t in (exact, read(tmp_path / "t.parquet"), halves)
+    )
+    for name in ("log_loss", "auroc_macro", "brier", "ece"):
+        assert kept[name] == pytest.approx(wanted[name], abs=2e-4), name
+    assert halved["log_loss"] != pytest.approx(wanted["log_loss"], abs=2e-2)
+
+
+def test_a_table_of_half_precision_can_be_read(tmp_path: Path) -> None:
+    """As earlier versions kept them."""
+    exact = from_arrays(
+        ["a", "b"], [1, 0], [[0.5, 0.5], [0.2, 0.8]], ("x", "y"), Meta("drawn", "test", "run")
+    )
+    write(tmp_path / "t.parquet", exact, compact=True)
+    metadata = pl.read_parquet_metadata(tmp_path / "t.parquet")
+    old = pl.read_parquet(tmp_path / "t.parquet").with_columns(pl.col("p/x", "p/y").cast(pl.Float16))
+    old.write_parquet(tmp_path / "old.parquet", metadata={"emotion": metadata["emotion"]})
+    again = read(tmp_path / "old.parquet")
+    np.testing.assert_allclose(again.probabilities, [[0.5, 0.5], [0.2, 0.8]], atol=1e-3)
+    assert again.predicted.tolist() == [0, 1]
