@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from emotion.errors import DataError
+from emotion.evaluation import metrics
 from emotion.evaluation.folds import scores
 from emotion.evaluation.intervals import RESAMPLES, Interval, Units, bootstrap, estimate, units_of
 from emotion.evaluation.metrics import LOWER_IS_BETTER, Evaluator
@@ -35,6 +36,7 @@ _SHARES = (
     "ece_adaptive",
     "ece_classwise",
 )
+_EQUAL = 1e-12  # what rounding leaves of equal differences
 _NORMAL = NormalDist()
 
 
@@ -62,7 +64,7 @@ class Difference:
         low: lower end of the percentile interval.
         high: upper end.
         error: standard error.
-        p_value: two-sided, by the normal distribution; 1 if the resamples don't vary.
+        p_value: two-sided, by the normal distribution; by the sign test if the resamples don't vary.
     """
 
     value: float
@@ -252,7 +254,8 @@ def corrected_t_test(
         confidence: of the interval.
 
     Raises:
-        DataError: fewer than two folds, unequal numbers of them, or a value that isn't finite.
+        DataError: fewer than two folds, unequal numbers of them, a value that isn't finite, or one and the same
+            difference in all folds, from which no error can be told.
     """
     from scipy.special import stdtr, stdtrit
 
@@ -269,29 +272,33 @@ def corrected_t_test(
     difference = one - other
     folds, mean = len(difference), float(difference.mean())
     error = math.sqrt((1 / folds + ratio) * float(difference.var(ddof=1)))
+    if mean and np.ptp(difference) < _EQUAL:
+        raise DataError(f"expected differences that vary, found {mean:g} in each of {folds} folds.")
     reach = float(stdtrit(folds - 1, (1 + confidence) / 2)) * error
-    p_value = 2 * float(stdtr(folds - 1, -abs(mean) / error)) if error else float(mean == 0)
+    p_value = 2 * float(stdtr(folds - 1, -abs(mean) / error)) if error else 1.0
     return FoldDifference(mean, mean - reach, mean + reach, p_value, folds)
 
 
 def compare_folds(
-    first: Predictions, second: Predictions, metric: str = "accuracy", *, confidence: float = 0.95
+    first: Predictions, second: Predictions, metric: str = "accuracy", *, folds: int, confidence: float = 0.95
 ) -> FoldDifference:
     """`corrected_t_test` of two pooled out-of-fold tables.
+
+    Args:
+        folds: of the whole cross-validation, all of which needn't be in the tables.
 
     Raises:
         DataError: as `aligned` and `corrected_t_test`; or the images aren't in the same folds.
     """
     one, other = aligned([first, second])
-    folds = one.frame["fold"]
-    if folds.null_count() or not folds.equals(other.frame["fold"]):
+    here = one.frame["fold"]
+    if here.null_count() or not here.equals(other.frame["fold"]):
         raise DataError(
             f"expected each image in the same fold of {one.meta.run} and {other.meta.run}, found images without a "
             "fold or in different ones. Pool the validation tables of two k-fold sweeps with one split seed."
         )
     values = [scores(table, metric) for table in (one, other)]
-    count = len(values[0])
-    return corrected_t_test(*values, ratio=1 / max(count - 1, 1), confidence=confidence)
+    return corrected_t_test(*values, ratio=1 / (folds - 1), confidence=confidence)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -377,8 +384,7 @@ def _lower(metric: str) -> bool:
 
 
 def _value(table: Predictions, metric: str) -> float:
-    evaluate = Evaluator(table.labels, table.probabilities, table.classes, [metric])
-    value = float(evaluate(np.ones((len(table), 1)))[metric][0])
+    value = metrics.value(table, metric)
     if math.isnan(value):
         raise DataError(
             f"expected a metric that is defined on these images, found {metric} undefined for {table.meta.run}: a "

@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from emotion.errors import DataError
-from emotion.evaluation.metrics import Evaluator, compute, metric_names
+from emotion.evaluation.metrics import compute, metric_names, value
 from emotion.evaluation.predictions import Meta, Predictions
 
 
@@ -83,11 +83,7 @@ def scores(pooled: Predictions, metric: str) -> list[float]:
     Raises:
         DataError: an image has no fold, or the metric is unknown.
     """
-    values = []
-    for table in split(pooled).values():
-        evaluate = Evaluator(table.labels, table.probabilities, table.classes, [metric])
-        values.append(float(evaluate(np.ones((len(table), 1)))[metric][0]))
-    return values
+    return [value(table, metric) for table in split(pooled).values()]
 
 
 def spread(tables: Sequence[Predictions]) -> pl.DataFrame:

@@ -320,6 +320,12 @@ def estimate_trust(
     return found
 
 
+def scarce(predictions: Predictions) -> dict[str, int]:
+    """The classes that come from under `FEW` images, or groups, and from how many: no macro figure of them is safe."""
+    origins = _Sample(predictions, stratified=True).origins
+    return {name: int(count) for name, count in zip(predictions.classes, origins, strict=True) if count < FEW}
+
+
 def _sample(predictions: Predictions, confidence: float, stratified: bool) -> "_Sample":
     if not 0 < confidence < 1:
         raise DataError(f"expected a confidence between 0 and 1, such as 0.95, found {confidence}.")

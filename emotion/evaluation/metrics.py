@@ -30,7 +30,7 @@ import numpy.typing as npt
 import polars as pl
 
 from emotion.errors import DataError
-from emotion.evaluation.predictions import probability_fault
+from emotion.evaluation.predictions import Predictions, probability_fault
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
@@ -63,6 +63,16 @@ def compute(labels: npt.ArrayLike, probabilities: npt.ArrayLike, classes: Sequen
     evaluate = Evaluator(labels, probabilities, classes)
     values = evaluate(np.ones((evaluate.count, 1)))
     return {name: float(value[0]) for name, value in values.items()}
+
+
+def value(table: Predictions, name: str) -> float:
+    """One metric of a prediction table; NaN where it isn't defined.
+
+    Raises:
+        DataError: an unknown metric name.
+    """
+    evaluate = Evaluator(table.labels, table.probabilities, table.classes, [name])
+    return float(evaluate(np.ones((len(table), 1)))[name][0])
 
 
 def to_json(values: Mapping[str, float]) -> dict[str, float | None]:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from emotion.errors import DataError
-from emotion.evaluation.comparison import corrected_t_test, paired_difference
-from emotion.evaluation.metrics import compute
+from emotion.evaluation.comparison import aligned, corrected_t_test, paired_difference
+from emotion.evaluation.metrics import value
 from emotion.evaluation.predictions import Predictions
 from emotion.evaluation.published import Gap, gap
 
@@ -29,8 +29,14 @@ def between(first: Sequence[Predictions], second: Sequence[Predictions], metric:
     if folds[0][0] is not None and first[0].meta.part == "val":
         if None in folds[1] or sorted(folds[0]) != sorted(folds[1]):
             raise DataError(f"expected the same folds, found {folds[0]} and {folds[1]}.")
-        values = [_by_fold(tables, metric) for tables in (first, second)]
-        found = corrected_t_test(*values, ratio=1 / max(len(values[0]) - 1, 1))
+        ours, theirs = (_by_fold(tables) for tables in (first, second))
+        for fold, tables in ours.items():
+            aligned([*tables, *theirs[fold]])
+        values = [
+            [float(np.mean([value(table, metric) for table in tables])) for tables in found.values()]
+            for found in (ours, theirs)
+        ]
+        found = corrected_t_test(*values, ratio=1 / max(len(ours) - 1, 1))
         return Gap(found.value, found.low, found.high)
     count = max(len(first), len(second))
     if {len(first), len(second)} - {1, count}:
@@ -44,13 +50,9 @@ def between(first: Sequence[Predictions], second: Sequence[Predictions], metric:
     return gap(float(each.mean()), [(images, math.inf), (float(each.var(ddof=1)) / count, count - 1)])
 
 
-def _by_fold(tables: Sequence[Predictions], metric: str) -> list[float]:
-    """The metric of each fold, in the order of folds."""
-    found: dict[int, list[float]] = {}
-    for table in tables:
-        found.setdefault(int(table.frame["fold"][0]), []).append(_value(table, metric))
-    return [float(np.mean(found[fold])) for fold in sorted(found)]
-
-
-def _value(table: Predictions, metric: str) -> float:
-    return float(compute(table.labels, table.probabilities, table.classes)[metric])
+def _by_fold(tables: Sequence[Predictions]) -> dict[int, list[Predictions]]:
+    """The tables of each fold, in the order of folds."""
+    found: dict[int, list[Predictions]] = {}
+    for table in sorted(tables, key=lambda table: int(table.frame["fold"][0])):
+        found.setdefault(int(table.frame["fold"][0]), []).append(table)
+    return found

@@ -100,8 +100,9 @@ def fold_tests(alike: Sequence[Contender], metric: str = "accuracy") -> Table | 
     rows = []
     for other in folded[1:]:
         try:
-            found = compare_folds(evidence_of(folded[0]).table, evidence_of(other).table, metric)
-        except EmotionError:  # not in the same folds: the table of all folds shows it
+            tables = evidence_of(folded[0]).table, evidence_of(other).table
+            found = compare_folds(*tables, metric, folds=int(folded[0].first.flat["folds"]))
+        except EmotionError:  # not in the same folds, or without any spread: the table of all folds shows it
             continue
         between = numbers.gap_interval(found.low, found.high, share)
         rows.append(

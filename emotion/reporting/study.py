@@ -14,6 +14,7 @@ from emotion.data import augment as augmentation
 from emotion.data.preparation import Preparation
 from emotion.errors import DataError, EmotionError, RunError
 from emotion.evaluation import ensemble, metrics, predictions
+from emotion.evaluation.intervals import FEW, scarce
 from emotion.evaluation.paired import between
 from emotion.evaluation.predictions import Predictions
 from emotion.evaluation.published import Beside as Difference
@@ -117,8 +118,7 @@ class Outcome:
 
     def mean(self, name: str) -> float | None:
         """A metric's mean over the runs."""
-        found = [metrics.compute(t.labels, t.probabilities, t.classes)[name] for t in self.tables]
-        return float(np.mean(found)) if found else None
+        return float(np.mean([metrics.value(t, name) for t in self.tables])) if self.tables else None
 
     @property
     def epochs(self) -> float | None:
@@ -138,11 +138,16 @@ class Outcome:
 
 @dataclass(frozen=True)
 class StudyTable:
-    """All rows of a study as far as they are known."""
+    """All rows of a study as far as they are known.
+
+    Attributes:
+        outcomes: of each row, the best that is known.
+        by_profile: row → profile → outcome, of all that is known.
+    """
 
     study: Study
     outcomes: tuple[Outcome, ...]
-    notes: tuple[str, ...] = field(default=())
+    by_profile: Mapping[str, Mapping[Profile, Outcome]]
 
 
 def gather(
@@ -159,19 +164,18 @@ def gather(
         unmeasured: why rows could not be measured just now, by name.
     """
     profiles = [profile] if profile else [name for name in PROFILES if name != "smoke"]
-    found = []
+    by_profile: dict[str, dict[Profile, Outcome]] = {}
     for row in study.rows:
-        outcome = Outcome(row, why=(unmeasured or {}).get(row.name, ""))
-        for read, one in [
-            *((results.of, one) for one in profiles),
-            *((results.some, one) for one in profiles),
-        ]:
-            runs = read(study, row, one)
-            if runs:
-                outcome = _outcome(study, row, one, runs)
-                break
-        found.append(outcome)
-    return StudyTable(study, tuple(found))
+        known = by_profile.setdefault(row.name, {})
+        for read in (results.of, results.some):
+            for one in profiles:
+                if one not in known and (runs := read(study, row, one)):
+                    known[one] = _outcome(study, row, one, runs)
+    outcomes = [
+        next(iter(by_profile[row.name].values()), Outcome(row, why=(unmeasured or {}).get(row.name, "")))
+        for row in study.rows
+    ]
+    return StudyTable(study, tuple(outcomes), by_profile)
 
 
 def _outcome(study: Study, row: Row, profile: Profile, runs: Sequence[RunFolder]) -> Outcome:
@@ -349,31 +353,33 @@ def _table_notes(found: StudyTable) -> Iterator[str]:
 
 
 def steps(found: StudyTable) -> Table | None:
-    """What each row gains over the one that it is to be better than; None where no two are measured."""
-    by_name = {outcome.row.name: outcome for outcome in found.outcomes}
-    rows = []
-    for outcome in found.outcomes:
-        other = by_name.get(outcome.row.against or "")
-        if other is None or not outcome.tables or not other.tables:
-            continue
+    """What each row gains over the one that it is to be better than, by one profile; None where there is no pair."""
+    rows: list[tuple[Cell, ...]] = []
+    few: dict[str, None] = {}
+    for outcome, other in filter(None, (_step(found, row) for row in found.study.rows)):
         try:
-            gaps = [
-                (between(outcome.tables, other.tables, name), name != "f1_macro") for name in _STEP_METRICS
-            ]
+            gaps = [(name, between(outcome.tables, other.tables, name)) for name in _STEP_METRICS]
         except DataError:  # other images: a leaky protocol, a subset, another part
             continue
-        here, there = outcome.row.published.accuracy, other.row.published.accuracy
-        theirs = None if here is None or there is None else here - there
-        cells = (
-            Cell(numbers.gap(gap.value, share), gap.value, numbers.gap_interval(gap.low, gap.high, share))
-            for gap, share in gaps
-        )
-        rows.append((Cell(outcome.title), Cell(other.title), Cell(numbers.points(theirs), theirs), *cells))
+        scarce_here = {name: None for table in outcome.tables for name in scarce(table)}
+        few |= scarce_here
+        cells = []
+        for name, gap in gaps:
+            share, star = name != "f1_macro", "*" if scarce_here and name != "accuracy" else ""
+            ends = numbers.gap_interval(gap.low, gap.high, share)
+            cells.append(Cell(numbers.gap(gap.value, share), gap.value, f"{ends}{star}"))
+        theirs = None
+        if not outcome.row.differs and not other.row.differs:
+            here, there = outcome.row.published.accuracy, other.row.published.accuracy
+            theirs = None if here is None or there is None else here - there
+        named = (Cell(outcome.title), Cell(other.title), Cell(outcome.profile or ""))
+        rows.append((*named, Cell(numbers.points(theirs), theirs), *cells))
     if not rows:
         return None
     columns = (
         Column("row", number=False),
         Column("against", number=False),
+        Column("profile", "Of both", number=False),
         Column("accuracy, theirs", "Difference of the two published numbers, in points"),
         Column("accuracy, ours"),
         Column("balanced accuracy, ours"),
@@ -383,7 +389,23 @@ def steps(found: StudyTable) -> Table | None:
         "Differences on the same images (of folds: fold by fold), shares in points, with 95 % intervals that are not "
         "corrected for being many. Where an interval contains 0, the two can't be told apart."
     )
-    return Table("Steps: the row minus the one it is held against", columns, tuple(rows), notes=(note,))
+    notes = [note]
+    if few:
+        notes.append(
+            f"*: not reliable: of {', '.join(few)} there are under {FEW} independent images or groups, so that a "
+            "resample may have none."
+        )
+    return Table("Steps: the row minus the one it is held against", columns, tuple(rows), notes=tuple(notes))
+
+
+def _step(found: StudyTable, row: Row) -> tuple[Outcome, Outcome] | None:
+    """A row and the one that it is held against, by the best profile that both are measured by."""
+    others = found.by_profile.get(row.against or "", {})
+    for profile, outcome in found.by_profile[row.name].items():
+        other = others.get(profile)
+        if other is not None and outcome.tables and other.tables:
+            return outcome, other
+    return None
 
 
 def class_tables(found: StudyTable) -> Iterator[Table]:

@@ -16,7 +16,7 @@ import polars as pl
 from emotion import atomic
 from emotion.errors import EmotionError, RunError
 from emotion.evaluation import folds, metrics, predictions
-from emotion.evaluation.intervals import FEW
+from emotion.evaluation.intervals import FEW, scarce
 from emotion.evaluation.predictions import Predictions
 from emotion.reporting import tables
 from emotion.reporting.page import Listing, Matrix, Page, Section, Sheet
@@ -272,14 +272,13 @@ def _scarce(found: Sequence[Predictions]) -> list[str]:
     """Which classes have too few images in a table for their F1, and so for macro figures."""
     fewest: dict[str, int] = {}
     for table in found:
-        counts = np.bincount(table.labels, minlength=len(table.classes)).tolist()
-        for name, count in zip(table.classes, counts, strict=True):
+        for name, count in scarce(table).items():
             fewest[name] = min(count, fewest.get(name, count))
-    scarce = [f"{name} ({count})" for name, count in fewest.items() if count < FEW]
-    if not scarce:
+    if not fewest:
         return []
+    named = ", ".join(f"{name} ({count})" for name, count in fewest.items())
     return [
-        f"Under {FEW} images of {', '.join(scarce)} in a table: F1 of these classes, macro F1 and balanced "
+        f"Under {FEW} images, or groups of them, of {named} in a table: F1 of these classes, macro F1 and balanced "
         "accuracy are not reliable here; the pooled out-of-fold confusion has all their images."
     ]
 
@@ -331,6 +330,17 @@ def _confusion(found: Predictions) -> np.ndarray:
     return metrics.confusion_matrix(found.labels, found.predicted, len(found.classes))
 
 
+def _finding(table: Table) -> str:
+    """Which configuration is best, where that is known."""
+    if len(table.rows) < 2:
+        return "One configuration."
+    best, names = table.rows[0], [column.title for column in table.columns]
+    if table.sorted_by is None or best[table.sorted_by[0]].sort is None:
+        return "No configuration is finished."
+    keys = names[: names.index("jobs")]
+    return f"Best by validation: {', '.join(f'{key}={cell.text}' for key, cell in zip(keys, best, strict=False))}."
+
+
 def _page(sweep: SweepFolder, table: Table, pooled: dict[str, Predictions]) -> Page:
     blocks = tuple(
         Matrix(f"confusion-{i}", name, found.classes, _confusion(found))
@@ -347,6 +357,5 @@ def _page(sweep: SweepFolder, table: Table, pooled: dict[str, Predictions]) -> P
         listed = tuple(Listing(name, said) for name, said in failures)
         sections.append(Section("failures", "Failures", "What the jobs that failed said last.", listed))
     byline = (f"{len(table.rows)} configuration{'' if len(table.rows) == 1 else 's'}",)
-    best = table.rows[0][0].text if table.rows else ""
-    finding = f"Best by validation: {best}." if len(table.rows) > 1 else "One configuration."
+    finding = _finding(table)
     return Page("Sweep", "Sweep", byline, finding, tuple(sections))

@@ -172,7 +172,8 @@ def test_the_corrected_t_test_equals_a_case_computed_by_hand() -> None:
 
 def test_the_corrected_t_test_of_equal_folds() -> None:
     assert corrected_t_test([0.5, 0.6], [0.5, 0.6], ratio=1).p_value == 1
-    assert corrected_t_test([0.75, 0.75], [0.5, 0.5], ratio=1).p_value == 0
+    with pytest.raises(DataError, match=r"differences that vary, found 0.1 in each of 2 folds"):
+        corrected_t_test([0.7, 0.8], [0.6, 0.7], ratio=1)
     with pytest.raises(DataError, match="two or more folds"):
         corrected_t_test([0.5], [0.6], ratio=1)
     with pytest.raises(DataError, match="finite value in each fold"):
@@ -189,12 +190,17 @@ def test_folds_are_compared_fold_by_fold() -> None:
         [compute(t.labels[fold == f], t.probabilities[fold == f], CLASSES)["f1_macro"] for f in range(4)]
         for t in pooled
     ]
-    assert compare_folds(*pooled, "f1_macro") == corrected_t_test(*values, ratio=1 / 3)
+    assert compare_folds(*pooled, "f1_macro", folds=4) == corrected_t_test(*values, ratio=1 / 3)
+    half = [Predictions(t.frame.filter(t.frame["fold"] < 2), t.classes, t.meta) for t in pooled]
+    unfinished = corrected_t_test(
+        *(each[:2] for each in values), ratio=1 / 3
+    )  # trained on three quarters all the same
+    assert compare_folds(*half, "f1_macro", folds=4) == unfinished
     moved = table(other.labels, other.probabilities, part="val", run="moved", fold=np.roll(fold, 1).tolist())
     with pytest.raises(DataError, match="same fold of run0-1.5 and moved"):
-        compare_folds(pooled[0], moved)
+        compare_folds(pooled[0], moved, folds=4)
     with pytest.raises(DataError, match="images without a fold"):
-        compare_folds(one, other)
+        compare_folds(one, other, folds=4)
 
 
 def power(count: int, disagreement: float, difference: float) -> float:

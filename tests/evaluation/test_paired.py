@@ -49,6 +49,9 @@ def test_folds_are_compared_fold_by_fold() -> None:
     for others in (1, 2):
         with pytest.raises(DataError, match="same folds"):
             between(ours, [table(hits(0.7, 100, 1), "c")] * others, "accuracy")
+    others = [table(hits(0.7, 90, 10 + fold), "c", fold) for fold in range(4)]
+    with pytest.raises(DataError, match="expected the same images"):
+        between(ours, others, "accuracy")
 
 
 def test_seeds_of_a_fold_are_averaged_first() -> None:

@@ -199,15 +199,62 @@ def test_what_a_step_brings_is_measured_on_the_same_images(results: Results, tmp
     found = gather(study, results)
     table = steps(found)
     assert table is not None
-    ((name, against, theirs, accuracy, _, f1),) = table.rows
+    ((name, against, profile, theirs, accuracy, _, f1),) = table.rows
     one, two = (outcome.tables[0] for outcome in found.outcomes[:2])
-    assert (name.text, against.text, theirs.text) == ("the other", "the one", numbers.MISSING)
+    assert (name.text, against.text, profile.text) == ("the other", "the one", "short")
+    assert theirs.text == numbers.MISSING
     gained = float((two.predicted == two.labels).mean() - (one.predicted == one.labels).mean())
     assert accuracy.sort == pytest.approx(gained)
     assert gained > 0
     assert accuracy.note.startswith("+")  # such a step is found on 400 images
     scores = [f1_score(t.labels, t.predicted, average="macro", labels=range(7)) for t in (two, one)]
     assert f1.sort == pytest.approx(scores[0] - scores[1])
+
+
+def test_a_step_is_between_runs_of_one_profile(results: Results, tmp_path: Path) -> None:
+    """One row has full runs too, which a short one isn't held against."""
+    study = small()
+    keep(results, study, "two", "short", 0, tmp_path / "two")
+    for seed in (0, 1):
+        keep(results, study, "one", "full", seed, tmp_path / "one", skill=2.0)
+    assert steps(gather(study, results)) is None
+    keep(results, study, "one", "short", 0, tmp_path / "short")
+    found = gather(study, results)
+    assert [outcome.profile for outcome in found.outcomes[:2]] == ["full", "short"]
+    table = steps(found)
+    assert table is not None
+    one, two = (found.by_profile[row]["short"].tables[0] for row in ("one", "two"))
+    gained = float((two.predicted == two.labels).mean() - (one.predicted == one.labels).mean())
+    assert table.rows[0][4].sort == pytest.approx(gained)
+
+
+@pytest.mark.parametrize(("differs", "expected"), [(None, "+10.0"), ("a leaky number", numbers.MISSING)])
+def test_what_they_gained_is_told_only_of_numbers_that_can_be_compared(
+    results: Results, tmp_path: Path, differs: str | None, expected: str
+) -> None:
+    one, two, _ = STUDY["rows"]
+    rows = [one, two | {"published": {"accuracy": 0.7, "n": 3589}, "differs": differs}]
+    study = parse(yaml.safe_dump(STUDY | {"rows": rows}), "here")
+    for row in ("one", "two"):
+        keep(results, study, row, "short", 0, tmp_path / row)
+    table = steps(gather(study, results))
+    assert table is not None
+    assert table.rows[0][3].text == expected
+
+
+def test_steps_of_macro_scores_with_rare_classes_are_marked(results: Results, tmp_path: Path) -> None:
+    study = small()
+    for row in ("one", "two"):
+        run = keep(results, study, row, "short", 0, tmp_path / row)
+        kept = results.committed / "short" / f"{row}-s0" / "predictions" / "test.parquet"
+        whole = predictions.read(run.predictions("test"))
+        rare = whole.frame.filter((whole.frame["label"] != 3) | (whole.frame["label"].cum_count() % 40 == 0))
+        predictions.write(kept, predictions.Predictions(rare, whole.classes, whole.meta))
+    table = steps(gather(study, results))
+    assert table is not None
+    accuracy, balanced, f1 = table.rows[0][-3:]
+    assert [cell.note.endswith("*") for cell in (accuracy, balanced, f1)] == [False, True, True]
+    assert "of disgust, happiness there are under 10" in table.notes[1]
 
 
 def test_one_of_two_seeds_is_shown_where_nothing_is_whole(results: Results, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -196,11 +197,11 @@ def test_a_job_that_is_killed_says_so_and_stops_no_other(
 
 def test_a_job_leaves_no_temporary_files(tmp_path: Path, cache_dir: Path) -> None:
     """W&B's tables and files among them; torch keeps what it compiled under its user's name."""
-    temporary = tmp_path / "temporary"
-    temporary.mkdir()
-    done = start(tmp_path, cache_dir, "seed=0", "logger=wandb", "logger.mode=offline", TMPDIR=str(temporary))
+    with tempfile.TemporaryDirectory() as temporary:  # tmp_path is too long for the address of a socket
+        done = start(tmp_path, cache_dir, "seed=0", "logger=wandb", "logger.mode=offline", TMPDIR=temporary)
+        left = [path.name for path in Path(temporary).iterdir()]
     assert done.returncode == 0, done.stderr
-    assert [path.name for path in temporary.iterdir() if not path.name.startswith("torchinductor_")] == []
+    assert [name for name in left if not name.startswith("torchinductor_")] == []
 
 
 def test_jobs_at_once_share_the_cores(tmp_path: Path, cache_dir: Path) -> None:
