@@ -59,8 +59,9 @@ def train(context: typer.Context) -> None:
     """Train, as `python train.py` does: `emotion train --help` explains it."""
     from emotion.launch import main as launch
 
+    typed = [sys.argv[0], "train", *context.args]
     sys.argv = [sys.argv[0], *context.args]
-    launch()
+    launch(typed)
 
 
 @app.command()
@@ -405,7 +406,11 @@ def schema(
 def main() -> None:
     try:
         app()
-    except EmotionError as error:
+    except (EmotionError, OSError) as error:
         from emotion.launch import fail
 
-        fail(error)
+        fail(
+            error
+            if isinstance(error, EmotionError)
+            else EmotionError(f"expected to read and write files: {error}")
+        )

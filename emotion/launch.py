@@ -1,6 +1,7 @@
 """From what was typed to a checked configuration. Imports hydra and the schema, no torch."""
 
 import copy
+import json
 import os
 import re
 import shlex
@@ -32,16 +33,19 @@ def choices(group: str, *more: Path) -> tuple[str, ...]:
     return tuple(sorted({file.stem for file in files if not file.stem.startswith("_")}))
 
 
-def prepare(arguments: Sequence[str], multirun: bool = False) -> list[str]:
+def prepare(arguments: Sequence[str], multirun: bool = False, folders: Sequence[Path] = ()) -> list[str]:
     """Rewrite overrides so that Hydra passes on everything that a user may reasonably type.
 
     Values of path keys are expanded (`~`) and quoted; `group=X` without a file becomes `group.name=X`; a dotted key
     is always set, so that the schema, which knows better what is wrong with it, sees it.
 
+    Args:
+        folders: of further configuration files, beside those that --config-dir names in `arguments`.
+
     >>> prepare(["trainer.max_epochs=2", "model=resnet34", "seed=1"])
     ['++trainer.max_epochs=2', '~model', '++model.name=resnet34', '++seed=1']
     """
-    folders = _extra_folders(arguments)
+    folders = (*folders, *extra_folders(arguments))
     groups = {*schema.GROUPS, "experiment"}
     prepared: list[str] = []
     for argument in _last_choices(arguments, groups):
@@ -60,7 +64,7 @@ def prepare(arguments: Sequence[str], multirun: bool = False) -> list[str]:
                     raise ConfigError(f"{key}: expected a value, found nothing (is a variable unset?).")
                 value = _quote_sweep(value, multirun, expand=key not in _QUOTED_KEYS)
             prepared.append(f"++{key}={value}")
-    return prepared + _unfitting(arguments, folders)
+    return prepared + [one for one in _against_experiment(arguments, folders) if one not in prepared]
 
 
 def _last_choices(arguments: Sequence[str], groups: set[str]) -> list[str]:
@@ -77,38 +81,61 @@ def _last_choices(arguments: Sequence[str], groups: set[str]) -> list[str]:
     ]
 
 
-def _unfitting(arguments: Sequence[str], folders: tuple[Path, ...]) -> list[str]:
-    """Deletions of the keys that an experiment sets for a choice other than the one that was typed beside it.
+def _against_experiment(arguments: Sequence[str], folders: tuple[Path, ...]) -> list[str]:
+    """What a choice that was typed beside an experiment changes of the experiment's own keys of that group.
 
-    `experiment=demo augment=none` means demo without augmentation, not none with demo's rotation.
+    `experiment=demo augment=none` means demo without augmentation, not none with demo's rotation: keys that the choice
+    doesn't have go. `experiment=demo augment=strong` means strong's strengths: what a file sets otherwise than the
+    schema's defaults stays as in the file.
     """
     typed = dict(argument.partition("=")[::2] for argument in arguments)
-    files = [folder / "experiment" / f"{typed.get('experiment')}.yaml" for folder in (*folders, conf_dir())]
-    file = next((file for file in files if file.is_file()), None)
-    if file is None:
-        return []
+    sections = _file("experiment", typed.get("experiment"), folders)
+    changes = []
+    for group in sorted(set(schema.GROUPS) & typed.keys() & sections.keys()):
+        own = _file(group, typed[group], folders)
+        chosen = schema.schema_of(group, _registered(group, typed[group], folders))
+        fields = chosen.model_fields if chosen else {}
+        for key in sections[group] if fields else ():
+            if f"{group}.{key}" in typed:
+                continue
+            field = fields.get(key)
+            if field is None:
+                changes.append(f"~{group}.{key}")
+            elif key in own and own[key] != field.default:
+                changes.append(f"++{group}.{key}={json.dumps(own[key])}")
+    return changes
+
+
+def _registered(group: str, choice: str, folders: tuple[Path, ...]) -> str:
+    """The name that a choice's file sets, itself or by the one that it builds on; the choice where there is no file."""
+    found = _file(group, choice, folders)
+    bases = [base for base in found.get("defaults", ()) if isinstance(base, str) and base[0] != "_"]
+    if "name" in found or not bases:
+        return str(found.get("name", choice))
+    return _registered(group, bases[0], folders)
+
+
+def _file(group: str, choice: str | None, folders: tuple[Path, ...]) -> dict[str, Any]:
+    """What the file of a choice says itself; nothing where there is no file."""
     import yaml
 
-    sections = yaml.safe_load(file.read_text()) or {}
-    deletions = []
-    for group in set(schema.GROUPS) & typed.keys() & sections.keys():
-        chosen = schema.schema_of(group, typed[group])
-        for key in sections[group]:
-            if chosen and key not in chosen.model_fields and f"{group}.{key}" not in typed:
-                deletions.append(f"~{group}.{key}")
-    return sorted(deletions)
+    for folder in (*folders, conf_dir()):
+        file = folder / group / f"{choice}.yaml"
+        if file.is_file():
+            return yaml.safe_load(file.read_text()) or {}
+    return {}
 
 
 def _choice(group: str, value: str, folders: tuple[Path, ...], multirun: bool) -> list[str]:
     known = choices(group, *folders)
-    if value in known or value == "null" or (multirun and re.search(r"[,(*]", value)):
+    if value in known or value == "null" or (multirun and re.search(r"[,(]", value)):
         return [f"{group}={value}"]
     if group == "experiment":
         raise ConfigError(f"experiment: expected one of {', '.join(known)}, found {value!r}.")
     return [f"~{group}", f"++{group}.name={value}"]
 
 
-def _extra_folders(arguments: Sequence[str]) -> tuple[Path, ...]:
+def extra_folders(arguments: Sequence[str]) -> tuple[Path, ...]:
     """The folders given by --config-dir."""
     found = []
     for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
@@ -197,11 +224,15 @@ class JobComposer:
     """Composes the jobs of a sweep inside a Hydra application, each combination of files only once.
 
     Hydra takes 50 to 150 ms a job, nearly all of it for the defaults list; a value is set in half a millisecond.
+
+    Args:
+        folders: of further configuration files, which Hydra knows already.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, folders: Sequence[Path] = ()) -> None:
         from hydra.core.override_parser.overrides_parser import OverridesParser
 
+        self._folders = folders
         self._bases: dict[tuple[str, ...], Any] = {}
         self._parser = OverridesParser.create()
 
@@ -214,7 +245,7 @@ class JobComposer:
         from hydra.errors import HydraException
         from omegaconf import OmegaConf
 
-        prepared = prepare(overrides)
+        prepared = prepare(overrides, folders=self._folders)
         files = tuple(override for override in prepared if not override.startswith("++"))
         values = [override for override in prepared if override.startswith("++")]
         try:
@@ -230,8 +261,12 @@ class JobComposer:
         return check(composed)
 
 
-def main() -> None:
-    """What `python train.py …` does: one run, or with -m a sweep."""
+def main(typed: Sequence[str] | None = None) -> None:
+    """What `python train.py …` does: one run, or with -m a sweep.
+
+    Args:
+        typed: the whole command, where it isn't `sys.argv`.
+    """
     arguments = sys.argv[1:]
     if {"--help", "-h"} & set(arguments):
         from emotion.help import text
@@ -239,7 +274,7 @@ def main() -> None:
         print(text())
         return
     multirun = bool({"-m", "--multirun"} & set(arguments))
-    os.environ[TYPED] = shlex.join(sys.argv)  # a sweep's jobs, processes of their own, inherit it
+    os.environ[TYPED] = shlex.join(typed or sys.argv)  # a sweep's jobs, processes of their own, inherit it
     try:
         sys.argv[1:] = prepare(arguments, multirun)
     except EmotionError as error:
@@ -252,8 +287,10 @@ def main() -> None:
 
 
 def _run(composed: Any) -> None:
+    again = "The same command"
     try:
         config = check(composed)
+        again = config.same_command
         # threads that spin while they wait make a step many times slower as soon as another program wants a core
         os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from emotion.training.train import train
@@ -262,7 +299,7 @@ def _run(composed: Any) -> None:
     except EmotionError as error:
         fail(error)
     except KeyboardInterrupt:
-        print("\nInterrupted. The same command continues this run.", file=sys.stderr)
+        print(f"\nInterrupted. {again} continues this run.", file=sys.stderr)
         sys.exit(130)
 
 

@@ -16,6 +16,8 @@ from emotion.models.device import DevicePreprocess
 from emotion.runs import RunFolder
 from emotion.training import checkpoint
 
+Image = str | Path | np.ndarray
+
 BATCH = 64
 STORED_BATCH = 256
 
@@ -53,11 +55,11 @@ class Predictor:
         """
         return cls(checkpoint.load_weights(RunFolder.open(path).require_weights()))
 
-    def predict(self, images: str | Path | Sequence[str | Path | np.ndarray]) -> list[Prediction]:
+    def predict(self, images: Image | Sequence[Image] | np.ndarray) -> list[Prediction]:
         """The perceived expression of each image, which shows one face, already cropped.
 
         Args:
-            images: files, or uint8 arrays (H, W) grey or (H, W, 3) RGB.
+            images: files, or uint8 arrays (H, W) grey or (H, W, 3) RGB; one of them, or several.
 
         Raises:
             DataError: an image can't be read; the text names it.
@@ -69,9 +71,9 @@ class Predictor:
         ]
 
     @torch.inference_mode()
-    def probabilities(self, images: str | Path | Sequence[str | Path | np.ndarray]) -> np.ndarray:
+    def probabilities(self, images: Image | Sequence[Image] | np.ndarray) -> np.ndarray:
         """(N, K) float32, columns in the order of `classes`."""
-        if isinstance(images, str | Path):
+        if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim < 4):
             images = [images]
         found = []
         for start in range(0, len(images), BATCH):

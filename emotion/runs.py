@@ -115,6 +115,11 @@ class RunFolder:
         """Finished, and not killed in the moments after."""
         return self.finished and self.file("report.html").is_file() and not self.checkpoint("last").exists()
 
+    @property
+    def tested(self) -> bool:
+        """Whether the test part is scored, and that is noted in metrics.json."""
+        return self.has("test") and "test" in self.metrics
+
     def require_weights(self) -> Path:
         """`best.ckpt`.
 
@@ -124,7 +129,9 @@ class RunFolder:
         best = self.checkpoint("best")
         if best.is_file():
             return best
-        if self.file("derived.json").is_file():
+        if "command" not in self.environment:
+            why = "and never had any: it holds a person's answers."
+        elif self.file("derived.json").is_file():
             why = "and never had any: it is made of other runs' predictions or features."
         elif not self.finished:
             why = f"yet (its state is {self.status['state']}). The command that began it continues it."

@@ -12,7 +12,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import Field, PositiveInt, SerializeAsAny, ValidationError, create_model, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PositiveInt,
+    SerializeAsAny,
+    ValidationError,
+    create_model,
+    field_validator,
+)
 from pydantic.fields import FieldInfo
 
 from emotion.errors import ConfigError
@@ -38,7 +46,9 @@ class PathKey:
 
 DataPath = Annotated[Path | None, PathKey("data")]
 ContentPath = Annotated[Path | None, PathKey("content")]
-RunPath = Annotated[Path | None, PathKey("run")]
+RunPath = Annotated[
+    Path | None, PathKey("run"), AfterValidator(lambda path: path and path.expanduser().resolve())
+]
 MachinePath = Annotated[Path, PathKey("nothing")]
 OptionalMachinePath = Annotated[Path | None, PathKey("nothing")]
 Classes = list[str] | dict[str, list[str]]
@@ -315,7 +325,7 @@ class ModelConfig(Named):
     @classmethod
     def _known(cls, name: str) -> str:
         known = network_names()
-        if name not in known:
+        if name.partition(".")[0] not in known:  # timm's tag of weights stands behind a point
             near = difflib.get_close_matches(name, known, n=3)
             hint = f"; did you mean {' or '.join(near)}?" if near else ""
             raise ValueError(f"expected a network that timm or this project knows, found {name!r}{hint}")
@@ -775,6 +785,11 @@ class RunConfig(TopLevel):
     machine: MachineConfig
     logger: SerializeAsAny[Named]
 
+    @property
+    def same_command(self) -> str:
+        """What is typed to continue this run; as it was, force=true would start one more attempt."""
+        return f"The same command{' without force=true' if self.force else ''}"
+
     def plain(self) -> dict[str, Any]:
         """The configuration as plain dicts, lists, strings and numbers."""
         return self.model_dump(mode="json")
@@ -816,9 +831,11 @@ def schema_of(group: str, name: str | None) -> type[Group] | None:
     """The schema that checks `group` when it chooses `name`; None where the name is unknown."""
     if group in _SINGLE:
         return _SINGLE[group]
+    if not isinstance(name, str):
+        return ModelConfig if group == "model" else None
     if group == "model" and name not in entries("model"):
         return ModelConfig
-    entry = entries(group).get(name) if isinstance(name, str) else None
+    entry = entries(group).get(name)
     return entry.schema if entry else None
 
 

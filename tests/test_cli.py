@@ -14,6 +14,7 @@ from typer.testing import CliRunner
 
 from emotion.cli import app
 from emotion.errors import EmotionError
+from emotion.launch import compose
 from emotion.runs import RunFolder
 from emotion.training.folder import HeldError, locked
 
@@ -178,6 +179,55 @@ def test_ctrl_c_leaves_a_run_that_is_continued(tmp_path: Path) -> None:
     assert run.status["state"] == "interrupted"
     assert run.checkpoint("last").is_file()
     assert shlex.split(run.environment["command"]) == [str(TRAIN), *overrides]  # as typed, fit to be pasted
+
+
+def test_a_forced_run_is_continued_without_force(tmp_path: Path) -> None:
+    forced = compose(["force=true", "experiment=demo"])
+    assert forced.same_command == "The same command without force=true"
+    assert compose(["experiment=demo"]).same_command == "The same command"
+
+
+def test_the_command_is_kept_as_it_was_typed(tmp_path: Path) -> None:
+    """By `emotion train` too, so that it can be pasted."""
+    line = ["train", "data.count=140", "data.batch_size=16", "trainer.max_epochs=1", "trainer.limit_train_batches=1",
+            "machine.devices=cpu", f"machine.runs_dir={tmp_path}/runs", f"machine.cache_dir={tmp_path}/c"]  # fmt: skip
+    env = {**os.environ, "OMP_NUM_THREADS": "1"}
+    code = "import sys; from emotion.cli import main; sys.argv[0] = 'emotion'; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *line], capture_output=True, text=True, env=env, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert shlex.split(RunFolder.open(tmp_path / "runs" / "latest").environment["command"]) == [
+        "emotion",
+        *line,
+    ]
+
+
+@pytest.mark.parametrize("arguments", [["schema", "/proc/x"], ["data", "card", "fer2013", "-o", "/proc/x"]])
+def test_what_can_t_be_written_is_said(arguments: list[str]) -> None:
+    code = "import sys; from emotion.cli import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "Error: expected to read and write files" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_model_describes_what_a_run_builds() -> None:
+    """From the size of the chosen data on, never below the network's least."""
+    assert "minivgg, input 1×96×96" in call("model", "minivgg", "preprocess.crop_px=96")
+    assert "input 3×75×75" in call("model", "inception_v3", "preprocess.size_px=48")
+
+
+def test_a_run_without_metrics_does_not_hide_the_others(runs: Path, tmp_path: Path) -> None:
+    shutil.copytree(runs, tmp_path / "all", symlinks=True)
+    whole = next(path for path in (tmp_path / "all").iterdir() if path.is_dir() and not path.is_symlink())
+    shutil.copytree(whole, tmp_path / "all" / "fer2013-broken-fx-00000000")
+    (tmp_path / "all" / "fer2013-broken-fx-00000000" / "metrics.json").unlink()
+    said = call("runs", "list", "--runs-dir", tmp_path / "all")
+    assert whole.name[:20] in said
+    assert "unreadable" in said
 
 
 def test_model_prints_what_the_reports_print() -> None:

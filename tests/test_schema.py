@@ -275,6 +275,45 @@ def test_an_experiment_s_keys_go_with_the_choice_they_belong_to() -> None:
         compose(["experiment=demo", "augment=none", "augment.rotate_deg=3"])
 
 
+def test_a_typed_file_s_own_strengths_go_before_an_experiment_s() -> None:
+    """`strong` builds on `basic`, whose keys demo sets; a choice that says nothing of a key leaves demo's."""
+    strong, demo, found = (
+        compose(line).augment
+        for line in (["augment=strong"], ["experiment=demo"], ["experiment=demo", "augment=strong"])
+    )
+    assert found == strong
+    assert strong != demo
+    assert compose(["experiment=demo", "augment=basic"]).augment == demo
+    assert compose(["experiment=demo", "augment=strong", "augment.zoom=0.1"]).augment.zoom == 0.1
+    line = ["experiment=fer2013_efficientnet_lite0", "data.root=/x", "model=resnet18"]
+    assert compose(line).model.pretrained  # resnet18's file sets no more than its name
+
+
+def test_preparing_twice_is_preparing_once() -> None:
+    """A sweep's overrides pass through twice."""
+    typed = ["experiment=demo", "augment=none", "seed=1"]
+    once = prepare(typed)
+    assert prepare(once) == once
+
+
+@pytest.mark.parametrize("name", ["resnet50.a1_in1k", "resnet50"])
+def test_a_network_may_carry_timm_s_tag_of_weights(name: str) -> None:
+    assert compose([f"model={name}"]).model.name == name
+
+
+def test_a_list_is_no_network() -> None:
+    with pytest.raises(ConfigError, match="model.name"):
+        compose(["model=[resnet18,resnet50]"])
+
+
+def test_an_earlier_run_is_named_for_good(tmp_path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`runs/latest` means another run as soon as the next one is done."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "first").mkdir()
+    (tmp_path / "latest").symlink_to("first")
+    assert compose(["model.init_from=latest"]).model.init_from == tmp_path / "first"
+
+
 def test_an_empty_path_is_refused() -> None:
     with pytest.raises(ConfigError, match="data.root: expected a value, found nothing"):
         compose(["data.root="])

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from emotion.commands.printing import print_table
+from emotion.data.dataset import preparation_of
 from emotion.launch import compose
 from emotion.models import network as door
 from emotion.models.network import Network
@@ -27,9 +28,15 @@ class Layer:
 
 
 def model(name: str, overrides: Sequence[str], classes: int) -> None:
-    """Print the layers of a network with its head, as a run of the same overrides builds it."""
+    """Print the layers of a network with its head, as a run of the same overrides builds it.
+
+    Where they say nothing of data or preprocessing, its images are as large as the network's authors took them.
+    """
     config = compose([f"model={name}", *overrides])
-    size_px = config.model.input_size or config.preprocess.size_px or _published_size(config.model.name)
+    size_px = _published_size(config.model.name)
+    if any(override.startswith(("data", "preprocess")) for override in overrides):
+        size_px = preparation_of(config.data, config.preprocess).size_px
+    size_px = door.input_size(config.model, size_px)
     with torch.device("meta"):  # shapes without arithmetic or memory
         network = door.build(config.model, config.head, classes, size_px, load_weights=False)
     channels = door.input_channels(config.model)

@@ -35,9 +35,9 @@ def list_runs(runs_dir: Path) -> None:
 def _row(run: RunFolder) -> list[str]:
     try:
         status = run.status
+        metrics = run.metrics if run.finished else {}
     except RunError as error:
         return [run.name, "unreadable", "", "", "", "", str(error)]
-    metrics = run.metrics if run.finished else {}
     state = status["state"]
     epoch = f"{status.get('epoch', 0)}/{status.get('epochs', '?')}"
     return [
@@ -62,12 +62,13 @@ def show_run(run: Path, runs_dir: Path) -> None:
     print(folder.path)
     print(f"state     {status['state']}, attempt {status['attempt']}", end="")
     print(f", epoch {status['epoch']} of {status['epochs']}")
-    print(
-        f"started   {status['started']}"
-        + (f", finished {status['finished']}" if "finished" in status else "")
-    )
-    changed = " with local changes" if status["dirty"] else ""
-    print(f"code      emotion {status['version']}, commit {status['commit'] or 'unknown'}{changed}")
+    if "started" in status:  # a person's answers have no such thing
+        print(
+            f"started   {status['started']}"
+            + (f", finished {status['finished']}" if "finished" in status else "")
+        )
+        changed = " with local changes" if status["dirty"] else ""
+        print(f"code      emotion {status['version']}, commit {status['commit'] or 'unknown'}{changed}")
     if status.get("message"):
         print(f"message   {status['message']}")
     if folder.file("metrics.json").is_file():

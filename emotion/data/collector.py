@@ -8,6 +8,7 @@ import polars as pl
 
 from emotion.data.facts import Facts, count_notes
 from emotion.data.images import ImageFiles
+from emotion.data.layout import as_text
 from emotion.data.preparation import Box
 from emotion.data.table import OPTIONAL, SampleTable, rejections
 from emotion.errors import DataError
@@ -47,11 +48,14 @@ class Collector:
         self._by_choice = 0
 
     def add(self, sample: Sample) -> None:
-        self.samples.append(sample)
+        if as_text(sample.path) == sample.path:
+            self.samples.append(sample)
+        else:
+            self.reject(sample.path, "file name is not text", "rename it: it is not valid UTF-8")
 
     def reject(self, sample_id: str, reason: str, detail: str) -> None:
         """Leave a row out because something is wrong with it."""
-        self.rejected.append((_text(sample_id), reason, _text(detail)))
+        self.rejected.append((as_text(sample_id), reason, as_text(detail)))
 
     def leave_out(self, sample_id: str, reason: str, detail: str) -> None:
         """Leave a row out because the configuration doesn't ask for it."""
@@ -145,8 +149,3 @@ def _frame(samples: list[Sample]) -> pl.DataFrame:
         if any(value is not None for value in values):
             columns[name] = pl.Series(values, dtype=pl.Float32)
     return pl.DataFrame(columns)
-
-
-def _text(name: str) -> str:
-    """A name as it can be written into a table: on Linux a file name can be any bytes."""
-    return name.encode("utf-8", "backslashreplace").decode()

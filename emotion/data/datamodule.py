@@ -15,11 +15,14 @@ from emotion.data import sampling as filling
 from emotion.data.sampling import ConsecutiveBatches, Draw, EpochBatches
 from emotion.data.splits import Split
 from emotion.data.store import Store
+from emotion.errors import ConfigError, EmotionError
 from emotion.registry import Named
 
 Batch = dict[str, torch.Tensor]
 
 _TARGET = 7  # keeps the stream that labels are drawn from apart from those of augmentation and order
+
+_TRIED = 8  # images; a policy may leave some as they are
 
 # In a job of a sweep the default is the fork server, whose workers would import everything again.
 _CONTEXT = "fork" if sys.platform == "linux" else None
@@ -46,6 +49,9 @@ class ExpressionDataModule(LightningDataModule):
 
     Attributes:
         first_epoch: set before a run is continued: the epoch that it goes on with.
+
+    Raises:
+        ConfigError: `augment` can't change images of the store's shape.
     """
 
     def __init__(
@@ -68,6 +74,8 @@ class ExpressionDataModule(LightningDataModule):
         self.eval_batch_size = 2 * batch_size if eval_batch_size is None else eval_batch_size
         self.sampling = filling.build(sampling)
         self.augment = augmentation.build(augment)
+        if self.augment is not None:
+            _try(self.augment, augment.name, store.size_px, store.channels)
         self.seed = seed
         self.workers = workers
         self.pinned = pinned
@@ -131,6 +139,24 @@ class ExpressionDataModule(LightningDataModule):
             collate_fn=_as_it_is,
             pin_memory=self.pinned,
         )
+
+
+def _try(augment: augmentation.Augmenter, name: str, size_px: int, channels: int) -> None:
+    """Change a few images as training will.
+
+    Raises:
+        ConfigError: the policy can't change images of this shape.
+    """
+    images = np.full((_TRIED, size_px, size_px, channels), 127, np.uint8)
+    try:
+        augment(images, np.arange(_TRIED, dtype=np.uint64))
+    except EmotionError:
+        raise
+    except Exception as error:  # of whatever library
+        raise ConfigError(
+            f"augment={name}: expected a policy for {size_px}×{size_px} images of {channels} channels, found that it "
+            f"fails: {error}"
+        ) from error
 
 
 class _Images(Dataset[Any]):

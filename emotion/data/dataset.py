@@ -35,7 +35,7 @@ def open_store(
     Raises:
         DataError: the data is not there, not recognised or not readable, or can't be stored.
     """
-    preparation = _preparation(data, preprocess)
+    preparation = preparation_of(data, preprocess)
     return open_prepared(data, preparation, cache_dir, progress, say)
 
 
@@ -72,11 +72,12 @@ def prepared_store(
     Raises:
         DataError: the data is not there, or the store is broken.
     """
-    path = store_path(_key(data), _preparation(data, preprocess), cache_dir or default_cache_dir())
+    path = store_path(_key(data), preparation_of(data, preprocess), cache_dir or default_cache_dir())
     return Store.open(path) if path.exists() else None
 
 
-def _preparation(data: DataConfig, preprocess: PreprocessConfig) -> Preparation:
+def preparation_of(data: DataConfig, preprocess: PreprocessConfig) -> Preparation:
+    """How a configuration's images are prepared."""
     reader: Any = registry.builder("data", data.name)
     own = data.reader_options().get("size_px")
     return Preparation(

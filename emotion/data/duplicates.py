@@ -5,6 +5,7 @@ enough: at distances that find most copies, it also joins strangers of the same 
 """
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,7 +75,7 @@ def of_store(store: Store) -> Duplicates:
         near = pl.read_parquet(path, glob=False)
         return Duplicates(near, _clusters(digests, near))
     found = find(store.images, digests)
-    with atomic.replacing(path) as part:
+    with suppress(OSError), atomic.replacing(path) as part:  # it is only for the next time
         found.near.write_parquet(part)
     return found
 

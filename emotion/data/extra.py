@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from emotion.data.images import ImageFiles
-from emotion.data.layout import IMAGE_SUFFIXES, existing_folder, file_names, subfolders
+from emotion.data.layout import IMAGE_SUFFIXES, as_text, existing_folder, file_names, subfolders
 from emotion.data.table import EXTRA, SampleTable, Source
 from emotion.errors import DataError
 from emotion.labels import canonical
@@ -28,6 +28,8 @@ def with_extra(table: SampleTable, folder: Path, channels: int) -> SampleTable:
         label = _label(place, table.classes)
         names = [name for name in file_names(place) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
         found += [(f"{place.name}/{name}", label) for name in names]
+    named = [one for one in found if as_text(one[0]) == one[0]]
+    unnamed, found = len(found) - len(named), named
     if not found:
         raise DataError(
             f"expected images in folders named after expressions in data.extra={folder}, found none. "
@@ -41,7 +43,9 @@ def with_extra(table: SampleTable, folder: Path, channels: int) -> SampleTable:
     if "target" in table.frame.columns:
         certain = np.eye(len(table.classes))[list(labels)]
         rows = rows.with_columns(target=pl.Series(certain.tolist(), dtype=table.frame.schema["target"]))
-    note = f"{len(paths):,} extra images are for training only."
+    note = f"{len(paths):,} extra images are for training only." + (
+        f" {unnamed:,} more have names that are not valid UTF-8, and are left out." if unnamed else ""
+    )
     return replace(
         table,
         frame=pl.concat([table.frame, rows], how="diagonal"),

@@ -264,3 +264,8 @@ def _digest_folder(digest: "hashlib.blake2b", path: str, relative: str, above: s
     digest.update("\0".join(sorted(names)).encode("utf-8", "surrogateescape"))
     for name in sorted(folders):
         _digest_folder(digest, f"{path}/{name}", f"{relative}/{name}", above | {identity})
+
+
+def as_text(name: str) -> str:
+    """A name as it can be written into a table: on Linux a file name can be any bytes."""
+    return name.encode("utf-8", "backslashreplace").decode()

@@ -51,6 +51,7 @@ class Albumentations:
                 except (UserWarning, ValueError, TypeError) as error:
                     raise ConfigError(f"albumentations refuses {name} with {arguments}: {error}") from error
             self._compose = albumentations.Compose(made)
+        self._names = [str(entry.get("name")) for entry in transforms]
 
     def __call__(self, images: np.ndarray, streams: np.ndarray) -> np.ndarray:
         import cv2
@@ -59,7 +60,14 @@ class Albumentations:
         changed = np.empty_like(images)
         for image, stream, target in zip(images, streams.tolist(), changed, strict=True):
             self._compose.set_random_state(np.random.default_rng(stream), random.Random(stream))  # noqa: S311
-            target[:] = np.asarray(self._compose(image=image)["image"]).reshape(image.shape)
+            made = np.asarray(self._compose(image=image)["image"])
+            if made.dtype != np.uint8 or made.size != image.size:
+                raise ConfigError(
+                    "augment.transforms: expected images of bytes as large as before, found that "
+                    f"{', '.join(self._names)} make {made.dtype} of shape {made.shape} from {image.shape}. Statistics "
+                    "and sizes are chosen by preprocess and model.input_size."
+                )
+            target[:] = made.reshape(image.shape)
         return changed
 
 

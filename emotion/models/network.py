@@ -78,7 +78,11 @@ class Network(nn.Module):
 def published(name: str) -> dict[str, Any]:
     """What the network's authors say of it: input size, mean, std, classifier … (timm's default configuration)."""
     _import_plugin(name)
-    config = timm.get_pretrained_cfg(name)
+    try:
+        config = timm.get_pretrained_cfg(name)
+    except RuntimeError as error:  # timm knows the network, and no weights of this tag
+        tags = timm.list_models(f"{name.partition('.')[0]}.*", pretrained=True)
+        raise ConfigError(f"model: expected one of {', '.join(tags)}, found {name!r}.") from error
     return {} if config is None else config.to_dict()
 
 

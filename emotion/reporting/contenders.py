@@ -118,12 +118,13 @@ def _belongs(subject: Subject, contender: Contender) -> bool:
     folds = [member.fold for member in contender.subjects]
     if subject.fold is None or None in folds or subject.fold in folds:
         return False
-    return compared(subject) == compared(contender.first)
+    one, other = ((_compared(member.settings), member.fingerprint) for member in (subject, contender.first))
+    return one == other
 
 
-def compared(subject: Subject) -> dict[str, Any]:
+def _compared(flat: dict[str, Any]) -> dict[str, Any]:
     """The keys of a configuration that make it another one."""
-    return {key: value for key, value in subject.flat.items() if not key.startswith(_NOT_COMPARED)}
+    return {key: value for key, value in flat.items() if not key.startswith(_NOT_COMPARED)}
 
 
 def differing(found: Sequence[Contender]) -> list[str]:
@@ -132,7 +133,7 @@ def differing(found: Sequence[Contender]) -> list[str]:
     Those whose configuration can't be read don't count.
     """
     known = [contender.first for contender in found if contender.first.config]
-    keys = list(dict.fromkeys(key for subject in known for key in compared(subject)))
+    keys = list(dict.fromkeys(key for subject in known for key in _compared(subject.flat)))
     different = [key for key in keys if len({repr(subject.flat.get(key)) for subject in known}) > 1]
     return sorted(different, key=lambda key: (key not in _NAME_FIRST, keys.index(key)))
 

@@ -15,6 +15,7 @@ from emotion.evaluation import intervals as uncertainty
 from emotion.evaluation import metrics, predictions
 from emotion.evaluation.intervals import Interval
 from emotion.evaluation.predictions import Predictions
+from emotion.kept import without_paths
 from emotion.runs import SCORED, Part, RunFolder
 
 PERSON = "person"  # what stands for a network's name where a person has answered a quiz
@@ -178,6 +179,14 @@ class Subject:
         """The configuration with dotted keys."""
         return dict(flattened(self.config))
 
+    @cached_property
+    def settings(self) -> dict[str, Any]:
+        """As `flat`, without paths and with defaults for keys younger than the run; as it is, where it is foreign."""
+        try:
+            return dict(flattened(without_paths(self.config).plain()))
+        except EmotionError:
+            return self.flat
+
     @property
     def finished(self) -> bool:
         return self.status.get("state") == "finished"
@@ -195,6 +204,11 @@ class Subject:
     def leaky(self) -> bool:
         """Whether its scores come from a published protocol that shows test images, changed, in training."""
         return self.flat.get("data.protocol") == "leaky"
+
+    @property
+    def fingerprint(self) -> str | None:
+        """Of the data that it was trained on."""
+        return (self.splits.get("data") or {}).get("fingerprint")
 
     @property
     def fold(self) -> int | None:

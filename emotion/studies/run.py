@@ -1,5 +1,6 @@
 """`emotion study run`: what is missing of a study, through the queue, stage by stage, kept as it finishes."""
 
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from emotion.launch import compose
 from emotion.reporting import numbers
 from emotion.schema import RunConfig
 from emotion.studies.study import Profile, Row, Study
-from emotion.studies.tasks import Results, Task, tasks_of
+from emotion.studies.tasks import Results, Task, runs_needed, tasks_of
 from emotion.training.jobs import Job, Wanted, prepared
 from emotion.training.queue import Queue, slots, state_of
 
@@ -51,7 +52,10 @@ class StudyRun:
         self._configs: dict[str, RunConfig] = {}
 
     def run(self, rows: tuple[str, ...] | None = None) -> bool:
-        """Do what is missing of `rows` (None: all) and say whether every one of them is measured.
+        """Do what is missing of `rows` and say whether every one of them is measured.
+
+        Args:
+            rows: None: all that the profile can measure.
 
         Raises:
             ConfigError: a row's configuration has a problem; nothing was started.
@@ -74,9 +78,16 @@ class StudyRun:
             for task in todo:
                 if task.row.probe is not None and task.row.name not in self.unmeasured:
                     self._probe(task)
+        alone = {row.name for row in self.study.rows if row.name in wanted and self._averages_one(row)}
+        why = f"an average takes two runs, and the profile {self.profile} has one"
+        self.unmeasured |= dict.fromkeys(sorted(alone - self.unmeasured.keys()), why)
         for name, why in self.unmeasured.items():
             print(f"{name}: not measured: {why}", flush=True)
-        return not wanted & self.unmeasured.keys()
+        failed = wanted & self.unmeasured.keys()
+        return not (failed - alone if rows is None else failed)
+
+    def _averages_one(self, row: Row) -> bool:
+        return bool(row.ensemble) and runs_needed(self.study, row, self.profile) < 2
 
     def _missing(self, stages: Sequence[Sequence[Row]], wanted: set[str]) -> dict[str, list[Task]]:
         """The tasks of each row that have to be run: what is wanted and not kept, and what those start from."""
@@ -118,7 +129,10 @@ class StudyRun:
         for name in sorted(names):
             folder = self.place.work / "drawn" / f"{name}-{count}"
             if not folder.is_dir():
-                mimic.draw(name, folder, count)
+                part = folder.with_name(f".{folder.name}.part")
+                shutil.rmtree(part, ignore_errors=True)
+                mimic.draw(name, part, count)
+                part.rename(folder)
             roots[name] = folder
         self.place = Place(roots, {}, self.place.machine, self.place.work)
 

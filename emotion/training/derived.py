@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -108,6 +109,8 @@ def write_derived(
     """
     if target.exists() and not (target / "derived.json").is_file() and any(target.iterdir()):
         raise RunError(f"expected a new folder, found {target} with other files in it. Choose another.")
+    shutil.rmtree(target / "predictions", ignore_errors=True)  # of another combination, written here before
+    (target / "report.html").unlink(missing_ok=True)
     first = runs[0]
     members = [run.status["identity"] for run in runs]
     identity = hashlib.sha256("\n".join([kind, *sorted(members)]).encode()).hexdigest()

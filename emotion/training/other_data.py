@@ -84,7 +84,7 @@ def transfer(
         tables.Meta(store.name, "test", run.name),
         groups=frame["group"].to_list(),
     )
-    path = run.file("predictions") / f"{store.name}-{part}.parquet"
+    path = run.file("predictions") / f"{store.name}-{part}-{store.fingerprint[:8]}.parquet"
     tables.write(path, table)
     return Transfer(
         table,

@@ -56,7 +56,7 @@ def run_sweep(wanted: Sequence[Wanted]) -> bool:
             states = Queue(jobs, free).run()
         finally:
             _write_status(sweep, jobs)
-        _show(sweep, states)
+        _show(sweep, states, jobs[0].config.same_command)
         _show_in_wandb(sweep, jobs)
     return all(state == "finished" for state in states.values())
 
@@ -180,7 +180,8 @@ class Queue:
                 raise
             unfinished = [job for job in self.jobs if state_of(job) != "finished"]
             print(
-                f"\nInterrupted: {len(unfinished)} of {len(self.jobs)} jobs are left. The same command continues.",
+                f"\nInterrupted: {len(unfinished)} of {len(self.jobs)} jobs are left. "
+                f"{self.jobs[0].config.same_command} continues.",
                 flush=True,
             )
             raise SystemExit(130) from None
@@ -190,8 +191,9 @@ class Queue:
 
     def _to_do(self, job: Job) -> bool:
         folder = job.folder
-        wants_test = job.config.evaluation.test and not folder.has("test")
-        return self.states[job.identity] != "finished" or not folder.whole or wants_test or job.config.force
+        if self.states[job.identity] != "finished" or not folder.whole or job.config.force:
+            return True
+        return job.config.evaluation.test and not folder.tested
 
     def _wait_for(self, held: "_Running") -> None:
         """Someone else runs this job: say who, once, and don't ask again at once."""
@@ -208,8 +210,9 @@ class Queue:
             self.states[job.identity] = state
             self.finished(job)
             return
-        said = _killed(-code) if code is not None and code < 0 else ended.said() or message_of(job)
-        said = said or "it was interrupted. The same command continues it."
+        same = job.config.same_command
+        said = _killed(-code, same) if code is not None and code < 0 else ended.said() or message_of(job)
+        said = said or f"it was interrupted. {same} continues it."
         self.states[job.identity] = "failed"
         self.failures[job.identity] = said
         _note_failure(job, said)
@@ -256,14 +259,14 @@ def _note_failure(job: Job, said: str) -> None:
                    epochs=job.config.trainer.max_epochs).update(state="failed", message=said)  # fmt: skip
 
 
-def _killed(number: int) -> str:
+def _killed(number: int, same_command: str) -> str:
     name = signal.Signals(number).name
     why = {
         "SIGKILL": "by the system, most likely because memory ran out: a smaller data.batch_size, fewer "
         "machine.workers or a smaller model.input_size needs less",
         "SIGBUS": "because a file was cut while it was mapped: check the disk of machine.cache_dir",
     }.get(name, "from outside")
-    return f"killed by {name}, {why}. The same command continues it."
+    return f"killed by {name}, {why}. {same_command} continues it."
 
 
 def state_of(job: Job) -> str:
@@ -366,12 +369,12 @@ def _show_in_wandb(sweep: Path, jobs: Sequence[Job]) -> None:
         print(f"The table is not in W&B. {error}", file=sys.stderr)
 
 
-def _show(sweep: Path, states: dict[str, str]) -> None:
+def _show(sweep: Path, states: dict[str, str], same_command: str) -> None:
     from emotion.reporting.sweep import SweepFolder, write_tables
 
     table = write_tables(SweepFolder.open(sweep))
     print(table)
     failed = sum(state != "finished" for state in states.values())
     if failed:
-        print(f"{failed} of {len(states)} jobs did not finish. The same command tries them again.")
+        print(f"{failed} of {len(states)} jobs did not finish. {same_command} tries them again.")
     print(sweep, flush=True)

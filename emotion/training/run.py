@@ -86,15 +86,18 @@ class Run:
         self.log.keep_in(folder.file("log.txt"))
         threads = earlier["threads"] if earlier else environment.resolve_threads(config.machine.threads)
         torch.set_num_threads(threads)
-        begun = read_status(folder)
+        begun = read_status(folder) or {}
+        seconds = begun.get("seconds", {})
+        started -= seconds.get("total", 0)  # what earlier sessions took
         status = Status(
             folder,
             identity=self.identity,
             hash8=self.identity[:8],
             attempt=_attempt(folder),
-            started=begun["started"] if begun else now(),
+            started=begun.get("started", now()),
             epochs=config.trainer.max_epochs,
             epoch=0,
+            seconds=seconds,
         )
         status.update()
         try:
@@ -114,7 +117,7 @@ class Run:
             atomic.write_json(folder.file("environment.json"), environment_now)
             self.log(f"{folder.path} · {_device_name(environment_now)}, {threads} threads, {resolved}")
             with self.views() as shown:
-                keeper = self.fit(data, classifier, device, resolved, status, last, shown)
+                keeper = self.fit(data, classifier, device, resolved, status, last, shown, started)
                 self.finish(data, device, keeper, status, started)
         except BaseException as error:
             self._failed(error, status)
@@ -124,9 +127,10 @@ class Run:
         """Score the test part of a finished run that was made without, from its best weights."""
         self.log.keep_in(self.folder.file("log.txt"))
         self.log("Adding the test part's predictions from the best weights.")
+        self.folder.file("report.html").unlink(missing_ok=True)  # without it the run isn't whole
         device = choose_device(self.config.machine.devices)
         torch.set_num_threads(RunFolder(self.folder.path).environment["threads"])
-        data, _ = self.prepare(device, load_weights=False)
+        data = make_data(self.config, self.store, device)
         with self.views():
             self.evaluate(data, device, _tests(data))
             self.write_metrics(RunFolder(self.folder.path).metrics["cost"])
@@ -167,18 +171,19 @@ class Run:
         status: Status,
         last: Path | None,
         shown: Views,
+        started: float,
     ) -> EpochKeeper:
         """Train from `last`, or from the start where it is None."""
         config, folder = self.config, self.folder
         epochs = config.trainer.max_epochs
-        began = time.perf_counter()
 
         def on_epoch(row: dict[str, float], keeper: EpochKeeper) -> None:
             done = int(row["epoch"]) + 1
             left = keeper.train_s / done * (epochs - done)
             assert keeper.best is not None
             self.log(epoch_line(row, epochs, left, keeper.best["epoch"] == row["epoch"]))
-            status.update(epoch=done, best=keeper.best, seconds={"train": round(keeper.train_s, 1)})
+            seconds = {"train": round(keeper.train_s, 1), "total": round(time.perf_counter() - started, 1)}
+            status.update(epoch=done, best=keeper.best, seconds=seconds)
             shown.epoch(row, keeper.confusions[-1])
 
         keeper = EpochKeeper(config, folder, self.description(classifier), on_epoch)
@@ -189,7 +194,7 @@ class Run:
             accelerator="gpu" if device.type == "cuda" else device.type,
             devices=[device.index or 0] if device.type == "cuda" else 1,
             max_epochs=epochs,
-            limit_train_batches=config.trainer.limit_train_batches,
+            limit_train_batches=_limited(config.trainer.limit_train_batches, data),
             precision=precision.lightning_name(resolved),
             gradient_clip_val=config.trainer.gradient_clip,
             accumulate_grad_batches=config.trainer.accumulate,
@@ -216,9 +221,6 @@ class Run:
             trainer.fit(classifier, datamodule=data, ckpt_path=last)
         except SystemExit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from None
-        status.update(
-            seconds={"train": round(keeper.train_s, 1), "session": round(time.perf_counter() - began, 1)}
-        )
         return keeper
 
     def last_checkpoint(self) -> Path | None:
@@ -412,6 +414,11 @@ class Run:
         said = str(error) if isinstance(error, EmotionError) else traceback.format_exc()
         with contextlib.suppress(OSError):  # a full disk may be what went wrong
             status.update(state="failed", message=said)
+
+
+def _limited(limit: int | float | None, data: ExpressionDataModule) -> int | None:
+    """The batches of an epoch, at least one; None: all."""
+    return max(1, int(limit * len(data.train_dataloader()))) if isinstance(limit, float) else limit
 
 
 def _tests(data: ExpressionDataModule) -> tuple[Part, ...]:

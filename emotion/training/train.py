@@ -43,7 +43,7 @@ def train(config: RunConfig, log: Log | None = None) -> RunFolder:
                 log(rejected_line(store.rejected, folder.file("rejected.csv")))
             log("force=true starts a new attempt.")
         finished = status is not None and status["state"] == "finished"
-        wants_test = config.evaluation.test and not folder.has("test")
+        wants_test = finished and config.evaluation.test and not RunFolder(folder.path).tested
         if not finished or wants_test or not folder.whole:
             from emotion.training.run import Run
 

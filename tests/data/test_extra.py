@@ -1,5 +1,6 @@
 """Extra images train and do nothing else."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -64,6 +65,14 @@ def test_extra_images_are_for_training_only(folder: Path, tmp_path: Path, overri
         assert plain.manifest["hash"][part] == split.manifest["hash"][part]
     assert len(split.train) == len(plain.train) + 5
     assert plain_frame.height + 5 == frame.height
+
+
+def test_names_that_are_no_text_are_left_out_and_said(folder: Path, tmp_path: Path) -> None:
+    (folder / "fear" / "0.png").rename(os.fsdecode(os.fsencode(folder / "fear") + b"/\xff.png"))
+    config = configured(tmp_path, f"data.extra={folder}")
+    store = open_store(config.data, config.preprocess, config.machine.cache_dir)
+    assert (store.frame["split"] == "extra").sum() == 4
+    assert any("1 more have names that are not valid UTF-8" in note for note in store.notes)
 
 
 def test_extra_images_among_the_judged_would_be_noticed(folder: Path, tmp_path: Path) -> None:

@@ -57,6 +57,13 @@ def test_mistakes_are_errors(transform: dict, said: str) -> None:
         build(transform)
 
 
+@pytest.mark.parametrize("name", ["Normalize", "ToFloat"])
+def test_what_makes_no_bytes_is_refused(name: str) -> None:
+    """Cut to bytes, 0.5 would be 0."""
+    with pytest.raises(ConfigError, match=f"found that {name} make float32 of shape"):
+        build({"name": name})(IMAGES, STREAMS)
+
+
 def test_importing_albumentations_asks_the_network_for_nothing() -> None:
     code = (
         "import socket\n"

@@ -190,6 +190,9 @@ def test_a_planted_near_twin_is_a_leak_of_its_own_kind(tmp_path: Path) -> None:
 
 def test_found_once_and_kept_beside_the_store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = twins(tmp_path)
+    with monkeypatch.context() as patched:  # a cache that can't be written costs the time alone
+        patched.setattr("emotion.atomic.tempfile.mkstemp", _full)
+        assert duplicates.of_store(store).near.height
     first = duplicates.of_store(store)
     monkeypatch.setattr(duplicates, "find", lambda *_: pytest.fail("computed again"))
     again = duplicates.of_store(store)
@@ -238,3 +241,7 @@ def test_a_run_s_split_uses_the_selection(tmp_path: Path) -> None:
     split = split_store(config, store)
     assert set(split.manifest["counts"]["train"]) == {"sadness", "anger"}
     assert sorted(np.concatenate([split.train, split.val, split.test])) == list(range(len(store)))
+
+
+def _full(*_: object, **__: object) -> None:
+    raise OSError(28, "No space left on device")

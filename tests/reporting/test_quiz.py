@@ -12,6 +12,7 @@ import pytest
 from sklearn.metrics import cohen_kappa_score
 
 from emotion.commands.quiz import judge
+from emotion.commands.runs import show_run
 from emotion.errors import DataError, RunError
 from emotion.evaluation import predictions
 from emotion.evaluation.agreement import cohen_kappa, fleiss_kappa
@@ -130,6 +131,9 @@ def test_a_person_is_a_row_beside_the_networks(
     ]
     person = RunFolder.open(there / quiz.folder_name / "person-ada")
     assert Subject(person).parts["test"].values["accuracy"] == 9 / COUNT
+    show_run(person.path, there)
+    with pytest.raises(RunError, match="never had any: it holds a person's answers"):
+        person.require_weights()
     assert "Ada" in make_page([person]).title
     place = rank([run, person], part="test")
     assert {row[0].text: row[1].sort for row in place.table.rows}["Ada"] == 9 / COUNT

@@ -12,6 +12,7 @@ from sklearn import metrics as sk
 from emotion.evaluation import predictions
 from emotion.evaluation.comparison import compare
 from emotion.evaluation.folds import pool
+from emotion.launch import compose
 from emotion.reporting.contenders import contenders, differing
 from emotion.reporting.evidence import Subject
 from emotion.reporting.report import make_page, render
@@ -211,6 +212,24 @@ def test_no_run_has_predictions(tmp_path: Path) -> None:
     page = rendered(runs)
     assert "None of these runs" in page.one("p", class_="finding").text
     assert list(page.find("section", id="learning"))
+
+
+def test_a_key_younger_than_a_fold_makes_no_other_configuration(tmp_path: Path) -> None:
+    """But other data do, under whatever folder."""
+    config = compose(["data=fer2013", "data.root=/a", "model=resnet18"]).plain()
+    older = json.loads(json.dumps(config))
+    del older["trainer"]["cutmix"]
+    older["data"]["root"] = "/moved"
+    runs = []
+    for fold, one in enumerate((config, older)):
+        run = fakes.make_run(tmp_path, seed=fold)
+        run.file("config.yaml").write_text(yaml.safe_dump(one | {"fold": fold}))
+        runs.append(run)
+    assert len(contenders([Subject(RunFolder(run.path)) for run in runs])) == 1
+    facts = json.loads(runs[1].file("splits.json").read_text())
+    facts["data"]["fingerprint"] = "other"
+    runs[1].file("splits.json").write_text(json.dumps(facts))
+    assert len(contenders([Subject(RunFolder(run.path)) for run in runs])) == 2
 
 
 def test_one_configuration_in_folds(sweep: list[RunFolder]) -> None:

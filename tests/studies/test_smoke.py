@@ -14,7 +14,9 @@ from emotion.cli import app
 from emotion.errors import ConfigError, RunError
 from emotion.evaluation import predictions
 from emotion.runs import RunFolder
+from emotion.studies.run import Place, StudyRun
 from emotion.studies.study import load, study_names
+from emotion.studies.tasks import Results
 from tests.reporting import fakes
 
 CODE = "import sys; from emotion.cli import main; sys.argv[0] = 'emotion'; main()"
@@ -80,6 +82,31 @@ def test_a_killed_study_has_kept_the_rows_that_were_finished(tmp_path: Path) -> 
     assert again.returncode == 0, again.stdout + again.stderr
     assert "smoke: 1 runs" in again.stdout
     assert len(list(tmp_path.rglob("row.json"))) == 2
+
+
+def test_an_average_of_one_run_is_not_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study, results = load("fer2013_vgg"), Results(tmp_path / "kept", tmp_path / "beside")
+    for rows, measured in ((("ensemble_scratch_seeds",), False), (None, True)):
+        running = StudyRun(study, "short", results, Place())
+        monkeypatch.setattr(running, "_missing", lambda *_: {})
+        assert running.run(rows) is measured
+        assert "takes two runs, and the profile short has one" in running.unmeasured["ensemble_scratch_seeds"]
+
+
+def test_drawn_data_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    running = StudyRun(load("fer2013_vgg"), "smoke", Results(tmp_path, tmp_path), Place(work=tmp_path))
+
+    def interrupted(name: str, folder: Path, count: int) -> None:
+        folder.mkdir(parents=True)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("emotion.data.mimic.draw", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            running._draw({"fer2013"})
+    assert [path.name for path in (tmp_path / "drawn").iterdir()] == [".fer2013-112.part"]
+    running._draw({"fer2013"})
+    assert [path.name for path in (tmp_path / "drawn").iterdir()] == ["fer2013-112"]
 
 
 def test_a_study_asks_for_the_devices_that_were_typed(
@@ -160,6 +187,14 @@ def test_an_average_of_runs_is_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert both.metrics["cost"]["parameters"] == sum(run.metrics["cost"]["parameters"] for run in runs)
     compared = CliRunner().invoke(app, ["compare", *folders, "both"], catch_exceptions=False)
     assert "average of 2" in compared.output
+    third = fakes.make_run(tmp_path / "runs", count=200, seed=3)
+    third.predictions("test").unlink()
+    CliRunner().invoke(app, ["ensemble", folders[0], str(third.path), "-o", "both"], catch_exceptions=False)
+    again = RunFolder.open("both")
+    assert (again.has("val"), again.has("test")) == (
+        True,
+        False,
+    )  # nothing of the average that was here before
     reported = CliRunner().invoke(app, ["report", "both"], catch_exceptions=False)
     assert reported.exit_code == 0
 

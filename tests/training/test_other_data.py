@@ -39,12 +39,12 @@ def test_eight_classes_on_seven(eight: RunFolder, cache_dir: Path) -> None:
     assert found.left_out == {}
     assert len(found.table) == 160
     assert found.table.classes == tuple(n for n in eight.splits["data"]["classes"] if n != "contempt")
-    assert found.path == eight.file("predictions") / "drawn-all.parquet"
     # again, image by image through the public door, and by hand
     config = compose(list(OTHER))
     model = emotion.load_run(eight.path)
     store = open_prepared(config.data, model.preparation, cache_dir)
     assert store.size_px == 48  # as the run's, not as this data's
+    assert found.path == eight.file("predictions") / f"drawn-all-{store.fingerprint[:8]}.parquet"
     answers = model.predict([np.asarray(image) for image in store.images])
     expected = np.array([[a.probabilities[name] for name in found.table.classes] for a in answers])
     expected /= expected.sum(axis=1, keepdims=True)
@@ -87,13 +87,14 @@ def test_the_command_names_what_is_shared(finished: RunFolder, cache_dir: Path) 
     arguments = ["evaluate", str(finished.path), "data=drawn", *OTHER, "data.classes=8"]
     done = CliRunner().invoke(app, [*arguments, f"machine.cache_dir={cache_dir}"], catch_exceptions=False)
     assert done.exit_code == 0
-    table = predictions.read(finished.file("predictions") / "drawn-all.parquet")
+    (written,) = finished.file("predictions").glob("drawn-all-*.parquet")
+    table = predictions.read(written)
     assert f"shared classes: {', '.join(table.classes)}" in done.output
     assert "contempt (" in done.output
     assert "of the data: " in done.output  # what must be known wherever the scores show
     accuracy = (table.predicted == table.labels).mean()
     assert f"{100 * accuracy:.1f}" in done.output
-    finished.file("predictions/drawn-all.parquet").unlink()
+    written.unlink()
 
 
 def test_images_it_has_learnt_from_are_counted(finished: RunFolder, cache_dir: Path) -> None:
@@ -104,8 +105,11 @@ def test_images_it_has_learnt_from_are_counted(finished: RunFolder, cache_dir: P
     splits = finished.splits["counts"]
     learnt = sum(splits["train"].values()) + sum(splits["val"].values())
     assert found.seen == learnt
-    assert moved(finished, cache_dir).seen == 0
-    found.path.unlink()
+    other = moved(finished, cache_dir)
+    assert other.seen == 0
+    assert found.path.is_file()  # one data set's table doesn't replace another's
+    for each in (found, other):
+        each.path.unlink()
 
 
 @pytest.mark.parametrize(

@@ -241,7 +241,7 @@ def test_being_stopped_ends_the_children_and_says_what_is_left(
             break
     printed, _ = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "2 of 2 jobs are left" in printed
+    assert "2 of 2 jobs are left. The same command continues." in printed
     for _ in range(50):
         if not Path(f"/proc/{pid}").exists():
             break
@@ -274,6 +274,51 @@ def test_jobs_compose_as_single_runs_do(overrides: list[str]) -> None:
     expected = compose(overrides)
     with initialize_config_dir(str(conf_dir()), version_base="1.3"):
         assert JobComposer()(overrides) == expected
+
+
+def test_a_folder_of_one_s_own_counts_in_sweeps_too(tmp_path: Path, cache_dir: Path) -> None:
+    (tmp_path / "lab" / "model").mkdir(parents=True)
+    (tmp_path / "lab" / "experiment").mkdir()
+    (tmp_path / "lab" / "model" / "ours.yaml").write_text(
+        "defaults: [_network]\nname: resnet18\ndrop_rate: 0.3\n"
+    )
+    (tmp_path / "lab" / "experiment" / "few.yaml").write_text(
+        "# @package _global_\ntrainer: {limit_train_batches: 1}\n"
+    )
+    line = [argument for argument in command(tmp_path, cache_dir) if argument != "model=test_resnet"]
+    done = subprocess.run(
+        [*line[:5], f"--config-dir={tmp_path}/lab", *line[5:], "model=ours", "experiment=few", "seed=0,1"],
+        capture_output=True, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    found = [
+        (run.config["model"]["drop_rate"], run.config["trainer"]["limit_train_batches"])
+        for run in runs(tmp_path)
+    ]
+    assert found == [(0.3, 1), (0.3, 1)]
+
+
+@pytest.mark.parametrize(
+    ("axis", "said"),
+    [
+        ("optimizer.lr=interval(0,1)", "expected values with commas"),
+        ("model=glob(resnet*)", "expected values with commas"),
+        ("model=resnet*", "expected a network"),
+    ],
+)
+def test_what_can_t_be_swept_is_said(tmp_path: Path, cache_dir: Path, axis: str, said: str) -> None:
+    done = start(tmp_path, cache_dir, axis)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_experiment_is_swept_with_other_choices(tmp_path: Path, cache_dir: Path) -> None:
+    done = start(
+        tmp_path, cache_dir, "experiment=demo", "augment=none", "seed=0,1", "trainer.limit_train_batches=0.01"
+    )
+    assert done.returncode == 0, done.stderr  # a hundredth of 7 batches is one
+    assert [run.config["augment"] for run in runs(tmp_path)] == [{"name": "none"}] * 2
 
 
 def test_tables_can_be_written_anew(undisturbed: tuple[Path, str]) -> None:

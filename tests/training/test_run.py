@@ -130,7 +130,8 @@ def test_prediction_equals_the_run_s_own_tables(finished: RunFolder, cache_dir: 
         Image.fromarray(image).save(tmp_path / f"{number}.png")
         files.append(tmp_path / f"{number}.png")
     np.testing.assert_allclose(model.probabilities(files), table.probabilities[:5], atol=2e-5)
-    np.testing.assert_array_equal(model.probabilities(files[0]), model.probabilities(files[:1]))  # one alone
+    for one in (files[0], images[0]):  # one alone, whose rows of pixels are no images
+        np.testing.assert_allclose(model.probabilities(one), model.probabilities(files[:1]), atol=1e-6)
     first = model.predict(files)[0]
     assert first.label == table.classes[table.predicted[0]]
     assert sum(first.probabilities.values()) == pytest.approx(1, abs=1e-5)
@@ -182,6 +183,30 @@ def test_test_scores_can_be_added_later(run: Train) -> None:
     assert later.has("test")
     assert "test" in later.metrics
     assert later.checkpoint("best").stat().st_mtime_ns == best  # nothing was trained again
+
+
+@pytest.mark.parametrize("at", ["write_metrics", "report"])
+def test_adding_test_scores_can_be_interrupted(run: Train, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
+    run("evaluation.test=false")
+    with monkeypatch.context() as patched:
+        patched.setattr(f"emotion.training.run.Run.{at}", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    done = run()
+    assert done.whole
+    assert done.tested
+    assert done.file("report.html").stat().st_mtime >= done.file("metrics.json").stat().st_mtime
+
+
+def test_a_continued_run_took_as_long_as_all_its_sessions(
+    run: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("emotion.training.run.Run.evaluate", _interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    seconds = run().status["seconds"]
+    assert seconds["total"] >= seconds["train"] + seconds["evaluate"] > seconds["evaluate"]
 
 
 def test_two_processes_can_t_do_the_same_run(run: Train, tmp_path: Path) -> None:

@@ -5,10 +5,12 @@ any sweeper.
 """
 
 import itertools
+import sys
 from collections.abc import Sequence
 from typing import Any
 
 from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Glob
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.plugins.launcher import Launcher
 from hydra.plugins.sweeper import Sweeper
@@ -16,7 +18,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig
 
 from emotion.errors import ConfigError, EmotionError
-from emotion.launch import JobComposer, fail
+from emotion.launch import JobComposer, extra_folders, fail
 from emotion.training.jobs import Wanted
 from emotion.training.queue import run_sweep
 
@@ -38,7 +40,11 @@ class QueueSweeper(Sweeper):
         typed = {argument.partition("=")[0].lstrip("+") for argument in arguments}
         params = [f"{key}={value}" for key, value in self.params.items() if key not in typed]
         assert self.launcher is not None
-        return self.launcher.launch(expand([*params, *arguments]), initial_job_idx=0)
+        try:
+            jobs = expand([*params, *arguments])
+        except EmotionError as error:
+            fail(error)
+        return self.launcher.launch(jobs, initial_job_idx=0)
 
 
 class QueueLauncher(Launcher):
@@ -49,12 +55,12 @@ class QueueLauncher(Launcher):
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         try:
-            compose = JobComposer()
+            compose = JobComposer(extra_folders(sys.argv[1:]))
             finished = run_sweep([_wanted(overrides, compose) for overrides in job_overrides])
         except EmotionError as error:
             fail(error)
         except KeyboardInterrupt:
-            print("\nInterrupted. The same command continues.", flush=True)
+            print("\nInterrupted before the first job.", flush=True)
             raise SystemExit(130) from None
         status = JobStatus.COMPLETED if finished else JobStatus.FAILED
         if not finished:
@@ -73,18 +79,18 @@ def expand(arguments: Sequence[str]) -> list[list[str]]:
     """All combinations, each as a list of overrides.
 
     Raises:
-        ConfigError: a sweep over an interval, which is a matter for `emotion tune`.
+        ConfigError: a sweep over an interval or a pattern of names.
     """
     axes: list[list[str]] = []
     for override in OverridesParser.create().parse_overrides(list(arguments)):
         if not override.is_sweep_override():
             assert override.input_line is not None
             axes.append([override.input_line])
-        elif override.is_discrete_sweep():
+        elif override.is_discrete_sweep() and not isinstance(override.value(), Glob):
             key = override.get_key_element()
             axes.append([f"{key}={value}" for value in override.sweep_string_iterator()])
         else:
             raise ConfigError(
-                f"{override.input_line}: expected a list of values or a range, found an interval."
+                f"{override.input_line}: expected values with commas, choice(…) or range(…), found something else."
             )
     return [list(combination) for combination in itertools.product(*axes)]
