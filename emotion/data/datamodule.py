@@ -44,7 +44,7 @@ class ExpressionDataModule(LightningDataModule):
         seed: of order and augmentation.
         workers: processes that augment; where there is nothing to augment, none are started, because fetching
             takes less time than handing a batch from process to process.
-        eval_batch_size: images an evaluation batch; None: twice `batch_size`.
+        eval_batch_size: images an evaluation batch.
         pinned: hand out batches in page-locked memory, which a GPU fetches faster.
 
     Attributes:
@@ -64,14 +64,14 @@ class ExpressionDataModule(LightningDataModule):
         augment: Named,
         seed: int,
         workers: int,
-        eval_batch_size: int | None = None,
+        eval_batch_size: int,
         pinned: bool = False,
     ) -> None:
         super().__init__()
         self.store = store
         self.split = split
         self.batch_size = batch_size
-        self.eval_batch_size = 2 * batch_size if eval_batch_size is None else eval_batch_size
+        self.eval_batch_size = eval_batch_size
         self.sampling = filling.build(sampling)
         self.augment = augmentation.build(augment)
         if self.augment is not None:
@@ -85,14 +85,11 @@ class ExpressionDataModule(LightningDataModule):
         return self._loader(self._training_batches(), self.augment, self.store.samples_target)
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        return self._evaluation("val")
-
-    def test_dataloader(self) -> DataLoader[Batch]:
-        return self._evaluation("test")
+        return self.evaluation_dataloader("val")
 
     def evaluation_dataloader(self, part: str) -> DataLoader[Batch]:
         """The images of "train", "val" or "test" in store order, unchanged."""
-        return self._evaluation(part)
+        return self._loader(ConsecutiveBatches(self.split.part(part), self.eval_batch_size), None)
 
     def batch_ids(self, epoch: int, batch: int) -> list[str]:
         """The sample ids of one training batch of this rank, for whoever asks what went wrong in it."""
@@ -119,9 +116,6 @@ class ExpressionDataModule(LightningDataModule):
             world_size=self.trainer.world_size if self.trainer else 1,
             first_epoch=self.first_epoch,
         )
-
-    def _evaluation(self, part: str) -> DataLoader[Batch]:
-        return self._loader(ConsecutiveBatches(self.split.part(part), self.eval_batch_size), None)
 
     def _loader(
         self,

@@ -170,6 +170,8 @@ Draw = tuple[int, int, int]
 class EpochBatches:
     """A batch sampler for torch: lists of (row, draw, epoch), the same for any number of workers.
 
+    A last batch of one image is left out where there are others: batch normalisation can't train on it.
+
     With several ranks each gets every world_size-th draw; the epoch is filled up with further draws of its
     first images until the ranks have equally many.
 
@@ -179,8 +181,6 @@ class EpochBatches:
         sampling: how an epoch is filled.
         batch_size: draws a batch and rank.
         seed: the run's.
-        drop_last: leave out a last batch that isn't full. A last batch of one image is always left out
-            where there are others: batch normalisation can't train on it.
         rank: this process among `world_size`.
         world_size: number of processes.
         first_epoch: the epoch that training begins or continues with. Lightning names an earlier one to a continued
@@ -195,7 +195,6 @@ class EpochBatches:
         *,
         batch_size: int,
         seed: int,
-        drop_last: bool = False,
         rank: int = 0,
         world_size: int = 1,
         first_epoch: int = 0,
@@ -205,7 +204,6 @@ class EpochBatches:
         self.sampling = sampling
         self.batch_size = batch_size
         self.seed = seed
-        self.drop_last = drop_last
         self.rank = rank
         self.world_size = world_size
         self.first_epoch = self.epoch = first_epoch
@@ -221,7 +219,7 @@ class EpochBatches:
     def __len__(self) -> int:
         draws = -(-self.sampling.size(self.labels) // self.world_size)
         full, rest = divmod(draws, self.batch_size)
-        return full + int(rest > 0 and not self._dropped(full, rest))
+        return full + int(rest > 1 or (rest == 1 and full == 0))
 
     def __iter__(self) -> Iterator[list[Draw]]:
         epoch = self.epoch
@@ -239,9 +237,6 @@ class EpochBatches:
             yield [
                 (row, draw, epoch) for row, draw in zip(rows[part].tolist(), mine[part].tolist(), strict=True)
             ]
-
-    def _dropped(self, full: int, rest: int) -> bool:
-        return full > 0 and (self.drop_last or rest == 1)
 
 
 class ConsecutiveBatches:

@@ -3,15 +3,14 @@
 from collections import Counter
 from collections.abc import Sequence
 
-import numpy as np
 import polars as pl
 
 from emotion.errors import DataError
-from emotion.evaluation.metrics import compute, metric_names, value
+from emotion.evaluation.metrics import value
 from emotion.evaluation.predictions import Meta, Predictions
 
 
-def pool(tables: Sequence[Predictions], *, run: str, folds: int | None = None) -> Predictions:
+def pool(tables: Sequence[Predictions], *, run: str) -> Predictions:
     """The out-of-fold predictions of a k-fold sweep as one table: each image once, by the run that didn't see it.
 
     The pooled confusion matrix, per-class figures and intervals are those of this table; it has k times the
@@ -20,11 +19,10 @@ def pool(tables: Sequence[Predictions], *, run: str, folds: int | None = None) -
     Args:
         tables: the validation table of each fold.
         run: name of the whole.
-        folds: how many there have to be, if that is known.
 
     Raises:
-        DataError: a table isn't of the validation part or has no fold, two are of the same fold, a fold is
-            missing, classes or data sets differ, or an image is in two folds.
+        DataError: a table isn't of the validation part or has no fold, two are of the same fold, classes or
+            data sets differ, or an image is in two folds.
     """
     if not tables:
         raise DataError("expected the validation table of each fold, found none.")
@@ -34,12 +32,6 @@ def pool(tables: Sequence[Predictions], *, run: str, folds: int | None = None) -
         raise DataError(
             f"expected each fold once, found fold {repeated[0]} {numbers.count(repeated[0])} times. Pool one "
             "configuration at a time."
-        )
-    if folds is not None and set(numbers) != set(range(folds)):
-        missing = sorted(set(range(folds)) - set(numbers))
-        raise DataError(
-            f"expected the folds 0 to {folds - 1}, found {sorted(numbers)}; missing: {missing or 'none'}. Start the "
-            "sweep again to finish it."
         )
     first = tables[0]
     for table in tables[1:]:
@@ -84,36 +76,6 @@ def scores(pooled: Predictions, metric: str) -> list[float]:
         DataError: an image has no fold, or the metric is unknown.
     """
     return [value(table, metric) for table in split(pooled).values()]
-
-
-def spread(tables: Sequence[Predictions]) -> pl.DataFrame:
-    """Each metric over the folds.
-
-    Args:
-        tables: a table a fold, validation or test.
-
-    Returns:
-        One row a metric: metric, mean, sd (of single folds, n − 1 in the denominator), folds (in which it is
-        defined). Null where it is defined in none, the sd also where it is in one.
-
-    Raises:
-        DataError: no table, or other classes.
-    """
-    if not tables or len({table.classes for table in tables}) > 1:
-        raise DataError(
-            f"expected tables of one label set, found {len({t.classes for t in tables})} label sets."
-        )
-    found = [compute(table.labels, table.probabilities, table.classes) for table in tables]
-    rows = []
-    for name in metric_names(tables[0].classes):
-        values = np.array([values[name] for values in found])
-        values = values[~np.isnan(values)]
-        mean = float(values.mean()) if len(values) else None
-        sd = float(values.std(ddof=1)) if len(values) > 1 else None
-        rows.append({"metric": name, "mean": mean, "sd": sd, "folds": len(values)})
-    return pl.DataFrame(
-        rows, schema={"metric": pl.String, "mean": pl.Float64, "sd": pl.Float64, "folds": pl.Int64}
-    )
 
 
 def _fold(table: Predictions) -> int:

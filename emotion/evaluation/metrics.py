@@ -27,7 +27,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import polars as pl
 
 from emotion.errors import DataError
 from emotion.evaluation.predictions import Predictions, probability_fault
@@ -218,33 +217,6 @@ def trust(confusion: npt.ArrayLike, prior: npt.ArrayLike | None = None) -> npt.N
         joint = rates * (shares / shares.sum(axis=0))[:, None]
         found = np.einsum("kk...->k...", joint) / joint.sum(axis=0)
     return np.where(support > 0, found, np.nan)
-
-
-def per_class(
-    labels: npt.ArrayLike,
-    probabilities: npt.ArrayLike,
-    classes: Sequence[str],
-    prior: npt.ArrayLike | None = None,
-) -> pl.DataFrame:
-    """One row a class: class, support, precision, recall, f1, average_precision, auroc, trust.
-
-    An undefined value is null.
-
-    Args:
-        labels: as `compute`.
-        probabilities: as `compute`.
-        classes: as `compute`.
-        prior: (K,) natural shares or counts of the classes for `trust`; the test set's own if None.
-    """
-    truth, values = checked(labels, probabilities, classes)
-    found = compute(truth, values, classes)
-    confusion = confusion_matrix(truth, values.argmax(axis=1), len(classes))
-    columns = {
-        name: [found[f"{name}/{label}"] for label in classes]
-        for name in ("support", "precision", "recall", "f1", "average_precision", "auroc")
-    }
-    frame = pl.DataFrame({"class": list(classes), **columns, "trust": trust(confusion, prior)})
-    return frame.with_columns(pl.col("support").cast(pl.Int64)).fill_nan(None)
 
 
 class TrustEvaluator:

@@ -22,6 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emotion.errors import DataError
+from emotion.evaluation.comparison import aligned
 from emotion.evaluation.predictions import Predictions
 
 NARROW = 0.05
@@ -80,25 +81,16 @@ def measure(tables: Sequence[Predictions]) -> Measured:
     """Our accuracy and its variance, from tables of the same images (runs) or of a fold each.
 
     Raises:
-        DataError: no table, or neither the same images nor different folds.
+        DataError: no table, one fold alone, or as `aligned`.
     """
     if not tables:
         raise DataError("expected at least one prediction table, found none.")
     folds = [table.frame["fold"][0] for table in tables]
     if tables[0].meta.part == "val" and folds[0] is not None:
         return _folded(tables, folds)
-    first = tables[0]
-    order = [np.argsort(np.array(table.ids)) for table in tables]
-    ids = np.array(first.ids)[order[0]]
-    hits = []
-    for table, rows in zip(tables, order, strict=True):
-        if len(table) != len(first) or (np.array(table.ids)[rows] != ids).any():
-            raise DataError(
-                f"expected runs on the same images, found others in {first.meta.run} and {table.meta.run}."
-            )
-        hits.append((table.predicted == table.labels)[rows].astype(np.float64))
-    groups = [first.groups[row] for row in order[0]]
-    return crossed(np.stack(hits), groups)
+    same = aligned(tables) if len(tables) > 1 else tables
+    hits = np.stack([(table.predicted == table.labels).astype(np.float64) for table in same])
+    return crossed(hits, same[0].groups)
 
 
 def crossed(hits: Floats, groups: Sequence[str | None]) -> Measured:

@@ -7,6 +7,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from emotion.errors import RunError
+
 _LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, what OpenCV and Pillow use for grey
 
 FORMAT = 1
@@ -47,6 +49,15 @@ class DevicePreprocess(nn.Module):
 
     @classmethod
     def from_dict(cls, saved: dict[str, Any]) -> "DevicePreprocess":
+        """
+        Raises:
+            RunError: of a format that this version doesn't know.
+        """
+        if saved.get("format") != FORMAT:
+            raise RunError(
+                f"expected device preprocessing of format {FORMAT}, found {saved.get('format')!r}. A newer version of "
+                "emotion reads newer formats."
+            )
         return cls(saved["channels"], saved["size_px"], saved["mean"], saved["std"])
 
     def forward(self, image: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Learning-rate schedules: a factor of each group's lr, and for all but plateau a function of the step alone."""
 
 import math
-from collections.abc import Callable
 from typing import Literal
 
 from torch.optim import Optimizer
@@ -24,12 +23,8 @@ def _cosine(start: float, end: float, progress: float) -> float:
     return end + (start - end) * (1 + math.cos(math.pi * min(progress, 1.0))) / 2
 
 
-def _by_step(optimizer: Optimizer, factor: Callable[[int], float]) -> LambdaLR:
-    return LambdaLR(optimizer, factor)
-
-
 def constant(config: ConstantSchedule, optimizer: Optimizer, steps: int, epochs: int, mode: Mode) -> LambdaLR:
-    return _by_step(optimizer, lambda step: 1.0)
+    return LambdaLR(optimizer, lambda step: 1.0)
 
 
 def cosine(config: CosineSchedule, optimizer: Optimizer, steps: int, epochs: int, mode: Mode) -> LambdaLR:
@@ -41,7 +36,7 @@ def cosine(config: CosineSchedule, optimizer: Optimizer, steps: int, epochs: int
             return 0.01 + 0.99 * step / warmup
         return _cosine(1.0, config.final, (step - warmup) / max(steps - warmup, 1))
 
-    return _by_step(optimizer, factor)
+    return LambdaLR(optimizer, factor)
 
 
 def cyclic_cosine(
@@ -49,7 +44,7 @@ def cyclic_cosine(
 ) -> LambdaLR:
     """`cycles` times half a cosine from lr to `final` (Huang et al. 2017, Snapshot ensembles, eq. 2)."""
     length = max(steps // config.cycles, 1)
-    return _by_step(optimizer, lambda step: _cosine(1.0, config.final, step % length / length))
+    return LambdaLR(optimizer, lambda step: _cosine(1.0, config.final, step % length / length))
 
 
 def finished_cycle(config: Named, epoch: int, epochs: int) -> int | None:
@@ -71,7 +66,7 @@ def one_cycle(
             return _cosine(config.start, 1.0, step / top)
         return _cosine(1.0, config.final, (step - top) / max(steps - top, 1))
 
-    return _by_step(optimizer, factor)
+    return LambdaLR(optimizer, factor)
 
 
 def plateau(
@@ -85,4 +80,4 @@ def inverse_time(
     config: InverseTimeSchedule, optimizer: Optimizer, steps: int, epochs: int, mode: Mode
 ) -> LambdaLR:
     """lr / (1 + decay · step), Keras' `InverseTimeDecay`, as in study B."""
-    return _by_step(optimizer, lambda step: 1 / (1 + config.decay * step))
+    return LambdaLR(optimizer, lambda step: 1 / (1 + config.decay * step))

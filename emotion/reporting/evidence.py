@@ -37,7 +37,6 @@ METRIC_HINTS = {
     "log_loss": "Mean negative logarithm of the probability given to the label; lower is better",
     "ece": "Expected calibration error, 15 bins: mean gap between confidence and accuracy; lower is better",
 }
-LOWER_IS_BETTER = ("log_loss", "ece")
 _CLASS_METRICS = ("precision", "recall", "f1", "auroc")
 
 T = TypeVar("T")

@@ -12,13 +12,13 @@ import polars as pl
 import yaml
 
 from emotion.evaluation.comparison import is_share
+from emotion.evaluation.metrics import LOWER_IS_BETTER
 from emotion.reporting import numbers, svg
 from emotion.reporting.album import png_address
 from emotion.reporting.data_card import without_leaks
 from emotion.reporting.estimates import ends, headline_cells, said, sortable
 from emotion.reporting.evidence import (
     HEADLINE,
-    LOWER_IS_BETTER,
     METRIC_HINTS,
     METRIC_NAMES,
     PART_NAMES,

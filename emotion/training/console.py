@@ -9,12 +9,10 @@ class Log:
     """Prints lines and appends them to a file once there is one.
 
     Args:
-        quiet: only write to the file.
         prefix: stands before each printed line.
     """
 
-    def __init__(self, quiet: bool = False, prefix: str = "") -> None:
-        self.quiet = quiet
+    def __init__(self, prefix: str = "") -> None:
         self.prefix = prefix
         self._file: Path | None = None
         self._waiting: list[str] = []
@@ -26,8 +24,7 @@ class Log:
         self._waiting.clear()
 
     def __call__(self, line: str) -> None:
-        if not self.quiet:
-            print(f"{self.prefix}{line}\n", end="", flush=True)  # in one piece: other jobs print, too
+        print(f"{self.prefix}{line}\n", end="", flush=True)  # in one piece: other jobs print, too
         if self._file is None:
             self._waiting.append(line)
         else:

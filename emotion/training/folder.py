@@ -112,8 +112,8 @@ def write_config(folder: RunFolder, config: RunConfig) -> None:
     atomic.write_text(folder.file("config.yaml"), text)
 
 
-def new_attempt(folder: RunFolder) -> int:
-    """Move what the folder holds to attempts/<n>/ and return the number of the attempt that begins."""
+def new_attempt(folder: RunFolder) -> None:
+    """Move what the folder holds to attempts/<n>/."""
     kept = folder.path / ATTEMPTS
     number = (
         1 + max((int(p.name) for p in kept.iterdir() if p.name.isdigit()), default=0) if kept.is_dir() else 1
@@ -126,8 +126,6 @@ def new_attempt(folder: RunFolder) -> int:
         for path in sorted(contents, key=lambda p: p.name == "status.json"):
             shutil.move(path, part / path.name)
         part.rename(kept / str(number))
-        return number + 1
-    return number
 
 
 def point_latest(folder: RunFolder) -> None:

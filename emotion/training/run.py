@@ -188,7 +188,7 @@ class Run:
 
         keeper = EpochKeeper(config, folder, self.description(classifier), on_epoch)
         callbacks: list[lightning.Callback] = [keeper]
-        if is_terminal() and not self.log.quiet:
+        if is_terminal():
             callbacks.append(Bar(Console()))
         trainer = lightning.Trainer(
             accelerator="gpu" if device.type == "cuda" else device.type,

@@ -59,6 +59,7 @@ def module(store: Store, **changes: Any) -> ExpressionDataModule:
         "augment": AugmentBasic(),
         "seed": 0,
         "workers": 0,
+        "eval_batch_size": 32,
     }
     return ExpressionDataModule(store, split, **(arguments | changes))
 
@@ -166,7 +167,7 @@ def test_evaluation_shows_each_image_once_unchanged_and_in_order(
     store: Store, part: str, sampling: Any, workers: int
 ) -> None:
     data = module(store, sampling=sampling, workers=workers, eval_batch_size=7)
-    loader = data.val_dataloader() if part == "val" else data.test_dataloader()
+    loader = data.evaluation_dataloader(part)
     first, second = list(loader), list(loader)
     assert unchanged(first, store)
     assert same(first, second)
@@ -197,7 +198,7 @@ def test_balancing_more_than_the_training_part_would_be_noticed(
     monkeypatch.setattr(data, "split", dataclasses.replace(data.split, train=everything))
     assert not touches_training_only(data)
     monkeypatch.undo()
-    monkeypatch.setattr(data, "_evaluation", lambda part: data.train_dataloader())
+    monkeypatch.setattr(data, "evaluation_dataloader", lambda part: data.train_dataloader())
     assert not touches_training_only(data)
 
 

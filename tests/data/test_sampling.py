@@ -128,17 +128,16 @@ def test_batches_are_the_plan_in_rows_of_the_store(sampling: Sampling) -> None:
 
 
 @pytest.mark.parametrize(
-    ("batch_size", "drop_last", "sizes"),
+    ("batch_size", "sizes"),
     [
-        (16, False, [16] * 8 + [12]),
-        (16, True, [16] * 8),
-        (139, False, [139]),  # a last batch of one image is left out
-        (70, False, [70, 70]),
-        (200, True, [140]),  # but something is shown
+        (16, [16] * 8 + [12]),
+        (139, [139]),  # a last batch of one image is left out
+        (70, [70, 70]),
+        (200, [140]),
     ],
 )
-def test_the_last_batch(batch_size: int, drop_last: bool, sizes: list[int]) -> None:
-    found = batches(Natural(), batch_size=batch_size, drop_last=drop_last)
+def test_the_last_batch(batch_size: int, sizes: list[int]) -> None:
+    found = batches(Natural(), batch_size=batch_size)
     assert [len(batch) for batch in found] == sizes
     assert len(found) == len(sizes)
 

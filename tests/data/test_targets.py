@@ -42,6 +42,7 @@ def module_of(store: Store, rows: Sequence[int], seed: int = 0) -> ExpressionDat
         augment=AugmentNone(),
         seed=seed,
         workers=0,
+        eval_batch_size=6,
     )
 
 

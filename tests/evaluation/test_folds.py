@@ -1,8 +1,7 @@
-import numpy as np
 import pytest
 
 from emotion.errors import DataError
-from emotion.evaluation.folds import pool, scores, split, spread
+from emotion.evaluation.folds import pool, scores, split
 from emotion.evaluation.metrics import compute, confusion_matrix
 from emotion.evaluation.predictions import Meta, Predictions
 from tests.evaluation.tables import CLASSES, simulated
@@ -27,7 +26,7 @@ def folds(count: int = 4, size: int = 60) -> list[Predictions]:
 
 def test_the_pooled_table_has_each_image_once() -> None:
     tables = folds()
-    found = pool(tables, run="sweep", folds=4)
+    found = pool(tables, run="sweep")
     assert len(found) == sum(len(table) for table in tables)
     assert found.meta == Meta("made up", "val", "sweep", False)
     for fold, table in split(found).items():
@@ -48,37 +47,16 @@ def test_one_fold_selected_on_itself_marks_the_whole() -> None:
     assert pool(tables, run="sweep").meta.selected_on_this_part
 
 
-def test_mean_and_deviation_over_folds() -> None:
+def test_a_metric_in_each_fold() -> None:
     tables = folds()
-    found = {row["metric"]: row for row in spread(tables).iter_rows(named=True)}
-    single = [compute(table.labels, table.probabilities, CLASSES) for table in tables]
-    for name, row in found.items():
-        values = np.array([values[name] for values in single])
-        assert row["mean"] == pytest.approx(np.nanmean(values))
-        assert row["sd"] == pytest.approx(np.nanstd(values, ddof=1))
-        assert row["folds"] == 4
-    assert scores(pool(tables, run="sweep"), "mcc") == pytest.approx([values["mcc"] for values in single])
-
-
-def test_a_metric_counts_only_the_folds_that_define_it() -> None:
-    tables = folds(3)
-    fear = CLASSES.index("fear")
-    for fold in (0, 1):
-        kept = tables[fold].frame.filter(tables[fold].frame["label"] != fear)
-        tables[fold] = Predictions(kept, CLASSES, tables[fold].meta)
-    found = {row["metric"]: row for row in spread(tables).iter_rows(named=True)}
-    assert found["auroc/fear"]["folds"] == 1
-    assert found["auroc/fear"]["sd"] is None
-    assert found["auroc/anger"]["folds"] == 3
-    assert {r["metric"]: r for r in spread(tables[:2]).iter_rows(named=True)}["auroc/fear"]["mean"] is None
+    single = [compute(table.labels, table.probabilities, CLASSES)["mcc"] for table in tables]
+    assert scores(pool(tables, run="sweep"), "mcc") == pytest.approx(single)
 
 
 def test_folds_that_do_not_belong_together_are_refused() -> None:
     tables = folds()
     with pytest.raises(DataError, match="found none"):
         pool([], run="sweep")
-    with pytest.raises(DataError, match=r"folds 0 to 3, found \[0, 1, 3\]; missing: \[2\]"):
-        pool([tables[0], tables[1], tables[3]], run="sweep", folds=4)
     with pytest.raises(DataError, match="each fold once, found fold 1 2 times"):
         pool([*tables, tables[1]], run="sweep")
     overlapping = Predictions(
@@ -97,5 +75,3 @@ def test_folds_that_do_not_belong_together_are_refused() -> None:
         pool([simulated(10, part="val")], run="sweep")
     with pytest.raises(DataError, match="found 10 of 10 without one"):
         split(simulated(10, part="val"))
-    with pytest.raises(DataError, match="found 0 label sets"):
-        spread([])

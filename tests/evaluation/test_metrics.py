@@ -14,7 +14,6 @@ from emotion.evaluation.metrics import (
     fixed_bins,
     from_confusion,
     metric_names,
-    per_class,
     to_json,
     trust,
 )
@@ -245,15 +244,14 @@ def test_trust_is_bayes_theorem() -> None:
 
 def test_trust_at_the_test_sets_own_shares_is_the_precision() -> None:
     labels, probabilities = case("ordinary")
-    found = per_class(labels, probabilities, CLASSES)
-    np.testing.assert_allclose(found["trust"], found["precision"])
-    prior = np.arange(1, K + 1)
+    found = compute(labels, probabilities, CLASSES)
     predicted = probabilities.argmax(axis=1)
     counts = confusion_matrix(labels, predicted, K)
+    np.testing.assert_allclose(trust(counts), [found[f"precision/{name}"] for name in CLASSES])
+    prior = np.arange(1, K + 1)
     for k in range(K):
         joint = [counts[j, k] / counts[j].sum() * prior[j] / prior.sum() for j in range(K)]
-        shown = per_class(labels, probabilities, CLASSES, prior)["trust"][k]
-        assert shown == pytest.approx(joint[k] / sum(joint))
+        assert trust(counts, prior)[k] == pytest.approx(joint[k] / sum(joint))
 
 
 def test_trust_is_unknown_for_what_never_happened() -> None:
@@ -264,18 +262,6 @@ def test_trust_is_unknown_for_what_never_happened() -> None:
         trust(np.eye(3), [1, -1, 1])
     with pytest.raises(DataError, match="prior of 3 shares"):
         trust(np.eye(3), [1, 1])
-
-
-def test_per_class_table_equals_the_single_metrics() -> None:
-    labels, probabilities = case("absent class")
-    frame = per_class(labels, probabilities, CLASSES)
-    found = compute(labels, probabilities, CLASSES)
-    assert frame["class"].to_list() == list(CLASSES)
-    for row in frame.iter_rows(named=True):
-        for name in ("precision", "recall", "f1", "support", "auroc", "average_precision"):
-            value = found[f"{name}/{row['class']}"]
-            assert row[name] == (None if math.isnan(value) else pytest.approx(value))
-    assert frame["support"].sum() == len(labels)
 
 
 def test_bins_are_closed_above() -> None:
