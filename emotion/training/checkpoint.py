@@ -32,7 +32,7 @@ class AtomicCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: Any, map_location: Any = None, weights_only: bool | None = True
     ) -> dict[str, Any]:
-        return load(readable(Path(path)), map_location)
+        return load(Path(path), map_location)
 
     def remove_checkpoint(self, path: Any) -> None:
         for file in (Path(path), previous(Path(path))):
@@ -44,8 +44,8 @@ def previous(path: Path) -> Path:
     return path.with_suffix(".previous.ckpt")
 
 
-def readable(path: Path) -> Path:
-    """`path`, or the one that it replaced where it is missing or can't be read.
+def newest(path: Path) -> tuple[Path, dict[str, Any]]:
+    """`path` and what it holds, or the one that it replaced where it is missing or can't be read.
 
     Raises:
         RunError: neither can be read.
@@ -55,11 +55,9 @@ def readable(path: Path) -> Path:
         if not candidate.exists():
             continue
         try:
-            load(candidate)
+            return candidate, load(candidate)
         except RunError as error:
             problems.append(str(error))
-        else:
-            return candidate
     raise RunError(" ".join(problems) or f"expected a checkpoint, found nothing at {path}.")
 
 
@@ -104,13 +102,17 @@ def load_weights(path: Path) -> dict[str, Any]:
     return contents
 
 
-def epochs_done(path: Path, identity: str) -> int:
+def epochs_done(path: Path, contents: dict[str, Any], identity: str) -> int:
     """How many epochs a `last.ckpt` has behind it.
+
+    Args:
+        path: where it lies, for the message.
+        contents: what it holds.
+        identity: of the run that is to be continued.
 
     Raises:
         RunError: it belongs to another configuration or other data.
     """
-    contents = load(path)
     if contents.get("identity") != identity:
         raise RunError(
             f"{path} belongs to the run {str(contents.get('identity'))[:8]}, expected {identity[:8]}: a checkpoint of "

@@ -65,6 +65,15 @@ def quieten() -> None:
     warnings.filterwarnings("ignore", message=".*is smaller than the logging interval.*")
 
 
+@dataclass(frozen=True)
+class Begun:
+    """What an unfinished run has left: its checkpoint, the epochs behind it, and its callbacks' states."""
+
+    file: Path
+    epochs: int
+    callbacks: dict[str, Any]
+
+
 @dataclass
 class Run:
     """A run under its lock. Made by `emotion.training.train`."""
@@ -169,7 +178,7 @@ class Run:
         device: torch.device,
         resolved: str,
         status: Status,
-        last: Path | None,
+        last: Begun | None,
         shown: Views,
         started: float,
     ) -> EpochKeeper:
@@ -212,22 +221,24 @@ class Run:
         if config.trainer.compile:
             classifier.network.compile()  # in place: weights keep their names
         if last is not None:
-            data.first_epoch = checkpoint.epochs_done(last, self.identity)
-            self.log(f"Continuing from {last.relative_to(folder.path)}.")
-            keeper.load_state_dict(checkpoint.load(last)["callbacks"][keeper.state_key])
+            data.first_epoch = last.epochs
+            self.log(f"Continuing from {last.file.relative_to(folder.path)}.")
+            keeper.load_state_dict(last.callbacks[keeper.state_key])
             if keeper.stopped_early:
                 return keeper  # Lightning would train one more epoch before it asks
         try:
-            trainer.fit(classifier, datamodule=data, ckpt_path=last)
+            trainer.fit(classifier, datamodule=data, ckpt_path=last.file if last else None)
         except SystemExit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from None
         return keeper
 
-    def last_checkpoint(self) -> Path | None:
+    def last_checkpoint(self) -> Begun | None:
         """Where to go on from, if the run was begun."""
         last = self.folder.checkpoint("last")
-        begun = last.exists() or checkpoint.previous(last).exists()
-        return checkpoint.readable(last) if begun else None
+        if not last.exists() and not checkpoint.previous(last).exists():
+            return None
+        file, contents = checkpoint.newest(last)
+        return Begun(file, checkpoint.epochs_done(file, contents, self.identity), contents["callbacks"])
 
     def description(self, classifier: ExpressionClassifier) -> dict[str, Any]:
         """What `best.ckpt` says beside its weights: all that prediction needs, as plain data."""
@@ -301,7 +312,7 @@ class Run:
         for part in parts:
             of = classifier
             if part == "val_last":
-                last = checkpoint.load(checkpoint.readable(self.folder.checkpoint("last")))
+                _, last = checkpoint.newest(self.folder.checkpoint("last"))
                 state = {
                     k.removeprefix("network."): v
                     for k, v in last["state_dict"].items()

@@ -18,7 +18,7 @@ def save(path: Path, number: int) -> None:
 
 
 def number(path: Path) -> int:
-    return checkpoint.load(checkpoint.readable(path))["number"]
+    return checkpoint.newest(path)[1]["number"]
 
 
 def test_the_newest_is_read(tmp_path: Path) -> None:
@@ -44,9 +44,9 @@ def test_an_unreadable_last_falls_back(tmp_path: Path, damage: str) -> None:
 def test_nothing_readable_is_said(tmp_path: Path) -> None:
     (tmp_path / "last.ckpt").write_bytes(b"")
     with pytest.raises(RunError, match=r"last.ckpt can't be read as a checkpoint"):
-        checkpoint.readable(tmp_path / "last.ckpt")
+        checkpoint.newest(tmp_path / "last.ckpt")
     with pytest.raises(RunError, match="found nothing at"):
-        checkpoint.readable(tmp_path / "none.ckpt")
+        checkpoint.newest(tmp_path / "none.ckpt")
 
 
 @pytest.mark.parametrize("where", ["in the middle of writing", "before the rename"])
@@ -96,7 +96,7 @@ def test_an_unknown_format_names_the_remedy(tmp_path: Path) -> None:
 
 
 def test_another_run_s_checkpoint_is_refused(tmp_path: Path) -> None:
-    torch.save({"identity": "a" * 64, "epochs_done": 3}, tmp_path / "x.ckpt")
-    assert checkpoint.epochs_done(tmp_path / "x.ckpt", "a" * 64) == 3
+    contents = {"identity": "a" * 64, "epochs_done": 3}
+    assert checkpoint.epochs_done(tmp_path / "x.ckpt", contents, "a" * 64) == 3
     with pytest.raises(RunError, match="belongs to the run aaaaaaaa, expected bbbbbbbb"):
-        checkpoint.epochs_done(tmp_path / "x.ckpt", "b" * 64)
+        checkpoint.epochs_done(tmp_path / "x.ckpt", contents, "b" * 64)
