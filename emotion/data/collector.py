@@ -37,12 +37,16 @@ class Collector:
         name: the data set's name, as configurations spell it.
         classes: what the labels mean.
         place: what is being read, for messages.
+        max_bad: the share of rows that may be broken.
     """
 
-    def __init__(self, name: str, classes: tuple[str, ...], place: Path) -> None:
+    def __init__(
+        self, name: str, classes: tuple[str, ...], place: Path, max_bad: float = MAX_BAD_SHARE
+    ) -> None:
         self.name = name
         self.classes = classes
         self.place = place
+        self.max_bad = max_bad
         self.samples: list[Sample] = []
         self.rejected: list[tuple[str, str, str]] = []
         self._by_choice = 0
@@ -58,7 +62,7 @@ class Collector:
         self.rejected.append((as_text(sample_id), reason, as_text(detail)))
 
     def leave_out(self, sample_id: str, reason: str, detail: str) -> None:
-        """Leave a row out because the configuration doesn't ask for it."""
+        """Leave a row out because nobody needs it: it doesn't count as broken."""
         self.reject(sample_id, reason, detail)
         self._by_choice += 1
 
@@ -78,11 +82,11 @@ class Collector:
             form: which of `facts.counts` the table should have.
 
         Raises:
-            DataError: nothing is left, or more than half of the rows are broken.
+            DataError: nothing is left, or too many of the rows are broken.
         """
         kept = self._one_row_an_id()
         bad = len(self.rejected) - self._by_choice
-        if not kept or bad > MAX_BAD_SHARE * (len(kept) + bad):
+        if not kept or bad > self.max_bad * (len(kept) + bad):
             raise DataError(self._too_many(len(kept) + bad, bad))
         if any(sample.split is None for sample in kept):  # a form that names only some parts names none
             kept = [sample._replace(split=None) for sample in kept]
@@ -113,7 +117,7 @@ class Collector:
                 name = self.classes[sample.label]
                 self.reject(sample.id, "contradictory labels", f"{name}, one of several labels")
             elif sample.id in seen:
-                self.reject(sample.id, "listed twice", "listed before with the same label")
+                self.leave_out(sample.id, "listed twice", "listed before with the same label")
             else:
                 seen.add(sample.id)
                 kept.append(sample)

@@ -92,8 +92,6 @@ def read(root: Path | None) -> SampleTable:
 def _add(rows: Collector, path: str, label: int, split: str | None) -> None:
     if Path(path).suffix.lower() not in IMAGE_SUFFIXES:
         rows.reject(path, "not an image file", "unknown file name extension")
-    elif path != path.encode(errors="ignore").decode():
-        rows.reject(path, "file name is not text", "rename it: it is not valid UTF-8")
     else:
         rows.add(Sample(path, label, path, split=split))
 

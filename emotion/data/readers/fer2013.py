@@ -15,6 +15,7 @@ from PIL import Image
 from emotion.data.images import ImageFiles
 from emotion.data.layout import (
     IMAGE_SUFFIXES,
+    as_text,
     existing_root,
     file_names,
     locate,
@@ -196,9 +197,10 @@ def _read_class(found: _Found, place: Path, folder: Path, split: str | None) -> 
         )
     for name in file_names(folder):
         path = f"{below}/{name}"
-        if not _is_text(name):
-            readable = path.encode(errors="backslashreplace").decode()
-            found.rejected.append((readable, "file name is not text", "rename it: it is not valid UTF-8"))
+        if as_text(name) != name:
+            found.rejected.append(
+                (as_text(path), "file name is not text", "rename it: it is not valid UTF-8")
+            )
         elif label is None:
             known = ", ".join(CLASSES)
             detail = f"the class folder {folder.name!r} is none of FER2013's seven: {known}"
@@ -214,11 +216,6 @@ def _read_class(found: _Found, place: Path, folder: Path, split: str | None) -> 
 
 def _named_split(name: str) -> str | None:
     return USAGE.get(name.split("_")[0].lower())
-
-
-def _is_text(name: str) -> bool:
-    """Whether a file name can be written into a table: on Linux it can be any bytes."""
-    return name == name.encode(errors="ignore").decode()
 
 
 def _require_every_class(found: _Found, place: Path) -> None:

@@ -4,12 +4,10 @@ import re
 from pathlib import Path
 from typing import Literal
 
-import polars as pl
-
-from emotion.data.facts import WHOLE, Facts, count_notes
-from emotion.data.images import ImageFiles
+from emotion.data.collector import Collector, Sample
+from emotion.data.facts import WHOLE, Facts
 from emotion.data.layout import FilesBelow, locate, tree_digest
-from emotion.data.table import SampleTable, rejections
+from emotion.data.table import SampleTable
 from emotion.data.textrows import split_quoted, text_lines
 from emotion.errors import DataError
 from emotion.labels import EXPRESSIONS, canonical
@@ -45,11 +43,9 @@ FACTS = Facts(
 )
 _EXPECTED = "an LFW-MS download: data/legend.csv (user.id,image,emotion) and images/*.jpg"
 _PERSON = re.compile(r"(.+?)_\d+\w?$")
-_STUDY = r"_\d{4}\.jpg$"
+_STUDY = re.compile(r"_\d{4}\.jpg$")
 _COLUMNS = ("image", "emotion")
 _MAX_BAD_SHARE = 0.05
-
-Rejection = tuple[str, str, str]
 
 
 def signature(root: Path | None, part: Literal["study", "all"] = "study") -> str:
@@ -70,43 +66,35 @@ def read(root: Path | None, part: Literal["study", "all"] = "study") -> SampleTa
         DataError: nothing there is LFW-MS, or more than a twentieth of its rows is broken.
     """
     place, legend = _locate(root)
-    rows = _rows(legend)
+    listings = _listings(legend)
     on_disk = set(FilesBelow(place).names("images"))
     notes: list[str] = []
-    unlisted = len(on_disk - set(rows["image"]))
+    unlisted = len(on_disk.difference(image for _, image, _ in listings))
     if unlisted:
         notes.append(f"images in the folder that are not in the legend: {unlisted:,}.")
-    if part == "study":
-        left_out = rows.filter(~pl.col("image").str.contains(_STUDY)).height
-        rows = rows.filter(pl.col("image").str.contains(_STUDY))
-        if left_out:
-            notes.append(
-                f"study part: {left_out:,} rows of the legend, of other names than First_Last_0001.jpg, don't count."
-            )
-    listings, repeated = _one_row_an_image(rows)
-    rows, broken = _valid(listings, on_disk)
-    if len(broken) > _MAX_BAD_SHARE * listings.height:
-        raise DataError(
-            f"expected LFW-MS in {place}, found {len(broken):,} of {listings.height:,} listings broken; "
-            f"the first: {broken[0][0]}: {broken[0][2]}. Unpack the download again."
+    wanted = [one for one in listings if part == "all" or _STUDY.search(one[1])]
+    if len(wanted) < len(listings):
+        notes.append(
+            f"study part: {len(listings) - len(wanted):,} rows of the legend, of other names than First_Last_0001.jpg, "
+            "don't count."
         )
     if part == "all":
         notes.append(
             "source confounds class: the images that are not from LFW are film stills with nearly all of "
             "the disgust."
         )
-    return SampleTable(
-        name="lfw_ms",
-        classes=CLASSES,
-        frame=rows.select("id", "label", "split", "group"),
-        source=ImageFiles(place / "images", rows["id"].to_list(), CHANNELS),
-        rejected=rejections([*repeated, *broken]),
-        notes=(
-            *FACTS.cautions,
-            *notes,
-            *count_notes(FACTS, part, rows, CLASSES, len(repeated) + len(broken)),
-        ),
-    )
+    rows = Collector("lfw_ms", CLASSES, place, max_bad=_MAX_BAD_SHARE)
+    for number, image, emotion in wanted:
+        label = _label(emotion)
+        if label is None:
+            rows.reject(image, "unknown label", f"row {number}: emotion is {emotion!r}")
+        elif "/" in image or "\\" in image:
+            rows.reject(image, "path leaves the data root", f"row {number}: expected a file name")
+        elif image not in on_disk:
+            rows.reject(image, "missing file", f"row {number}: not in images/")
+        else:
+            rows.add(Sample(image, label, image, group=_person(image)))
+    return rows.table(place / "images", CHANNELS, FACTS, part, tuple(notes))
 
 
 def _locate(root: Path | None) -> tuple[Path, Path]:
@@ -125,7 +113,7 @@ def _legend(folder: Path) -> Path:
     return inner if inner.is_file() else folder / "legend.csv"
 
 
-def _rows(legend: Path) -> pl.DataFrame:
+def _listings(legend: Path) -> list[tuple[int, str, str]]:
     """The legend's rows as text: row (from 1), image, emotion."""
     lines = text_lines(legend)
     _, header = next(lines, (0, ""))
@@ -135,55 +123,15 @@ def _rows(legend: Path) -> pl.DataFrame:
         raise DataError(
             f"expected the columns user.id, image and emotion in {legend}; found {', '.join(names)}."
         )
-    at = [names.index(name) for name in _COLUMNS]
+    image, emotion = (names.index(name) for name in _COLUMNS)
     rows = []
     for number, (_, line) in enumerate(lines, start=1):
         cells = split_quoted(line)
         whole = len(cells) == len(names)  # a broken line keeps its place, with an unknown label
-        rows.append((number, *(cells[i].strip() for i in at)) if whole else (number, line[:40], ""))
-    return pl.DataFrame(
-        rows, schema={"row": pl.Int64, "image": pl.String, "emotion": pl.String}, orient="row"
-    )
-
-
-def _one_row_an_image(rows: pl.DataFrame) -> tuple[pl.DataFrame, list[Rejection]]:
-    """Each image once: a second listing is left out, an image listed with two labels altogether."""
-    rejected: list[Rejection] = []
-    rows = rows.with_columns(emotion=pl.col("emotion").str.to_lowercase())
-    rows = rows.with_columns(
-        labels=pl.col("emotion").n_unique().over("image"), listing=pl.int_range(pl.len()).over("image")
-    )
-    for row in rows.filter(pl.col("labels") > 1).iter_rows(named=True):
-        rejected.append(
-            (
-                row["image"],
-                "contradictory labels",
-                f"row {row['row']}: {row['emotion']}, one of several labels",
-            )
+        rows.append(
+            (number, cells[image].strip(), cells[emotion].strip()) if whole else (number, line[:40], "")
         )
-    for row in rows.filter((pl.col("labels") == 1) & (pl.col("listing") > 0)).iter_rows(named=True):
-        rejected.append(
-            (row["image"], "listed twice", f"row {row['row']}: listed before with the same label")
-        )
-    return rows.filter((pl.col("labels") == 1) & (pl.col("listing") == 0)), rejected
-
-
-def _valid(rows: pl.DataFrame, on_disk: set[str]) -> tuple[pl.DataFrame, list[Rejection]]:
-    """The rows whose image is there and whose label is known, as id, label, split, group."""
-    rejected: list[Rejection] = []
-    kept = []
-    for row, image, emotion in rows.select("row", *_COLUMNS).iter_rows():
-        label = _label(emotion)
-        if label is None:
-            rejected.append((image, "unknown label", f"row {row}: emotion is {emotion!r}"))
-        elif "/" in image or "\\" in image:
-            rejected.append((image, "path leaves the data root", f"row {row}: expected a file name"))
-        elif image not in on_disk:
-            rejected.append((image, "missing file", f"row {row}: not in images/"))
-        else:
-            kept.append((image, label, None, _person(image)))
-    schema = {"id": pl.String, "label": pl.Int64, "split": pl.String, "group": pl.String}
-    return pl.DataFrame(kept, schema=schema, orient="row"), rejected
+    return rows
 
 
 def _label(emotion: str) -> int | None:
