@@ -44,6 +44,17 @@ def canonical(name: str) -> str:
     raise DataError(f"expected an expression ({', '.join(EXPRESSIONS)}), found the label {name!r}{hint}.")
 
 
+def expression(name: str) -> str | None:
+    """As `canonical`; None where the name is no expression."""
+    return _CANONICAL.get(name.strip().lower())
+
+
+def label_of(name: str, classes: Sequence[str]) -> int | None:
+    """The place in `classes` of the expression that a name means; None where there is no such."""
+    found = expression(name)
+    return classes.index(found) if found in classes else None
+
+
 @dataclass(frozen=True)
 class ClassMap:
     """From a label space to a smaller one, of which each class takes one or several of the old ones.

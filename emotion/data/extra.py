@@ -10,7 +10,7 @@ from emotion.data.images import ImageFiles
 from emotion.data.layout import IMAGE_SUFFIXES, as_text, existing_folder, file_names, subfolders
 from emotion.data.table import EXTRA, SampleTable, Source
 from emotion.errors import DataError
-from emotion.labels import canonical
+from emotion.labels import label_of
 
 
 def with_extra(table: SampleTable, folder: Path, channels: int) -> SampleTable:
@@ -55,12 +55,12 @@ def with_extra(table: SampleTable, folder: Path, channels: int) -> SampleTable:
 
 
 def _label(folder: Path, classes: tuple[str, ...]) -> int:
-    try:
-        return classes.index(canonical(folder.name))
-    except (DataError, ValueError):
+    label = label_of(folder.name, classes)
+    if label is None:
         raise DataError(
             f"expected folders named after {', '.join(classes)} in data.extra, found {folder}. Rename or remove it."
-        ) from None
+        )
+    return label
 
 
 class _Joined:

@@ -9,7 +9,7 @@ from emotion.data.layout import IMAGE_SUFFIXES, file_names, locate, subfolders, 
 from emotion.data.table import SampleTable
 from emotion.data.textrows import text_lines, whole_number
 from emotion.errors import ConfigError, DataError
-from emotion.labels import canonical
+from emotion.labels import label_of
 
 NATURAL_SIZE_PX = 96
 CHANNELS = 1
@@ -90,20 +90,13 @@ def _original(folder: Path) -> bool:
 
 def _class_folders(folder: Path) -> bool:
     """Whether a folder is CK+48: at least two class folders, with CK+'s file names in them."""
-    named = [below for below in subfolders(folder) if _code(below.name) is not None]
+    named = [below for below in subfolders(folder) if label_of(below.name, CLASSES) is not None]
     return len(named) >= 2 and any(_NAME.match(name) for below in named for name in file_names(below)[:1])
-
-
-def _code(name: str) -> int | None:
-    try:
-        return CLASSES.index(canonical(name))
-    except DataError:
-        return None
 
 
 def _read_48(rows: Collector, place: Path) -> None:
     for folder in subfolders(place):
-        code = _code(folder.name)
+        code = label_of(folder.name, CLASSES)
         for name in file_names(folder):
             path, match = f"{folder.name}/{name}", _NAME.match(name)
             if code is None:

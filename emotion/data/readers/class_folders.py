@@ -13,7 +13,7 @@ from emotion.data.layout import (
 )
 from emotion.data.table import SampleTable
 from emotion.errors import DataError, LayoutError
-from emotion.labels import EXPRESSIONS, canonical
+from emotion.labels import EXPRESSIONS, expression
 
 NATURAL_SIZE_PX = 96
 CHANNELS = 3
@@ -144,17 +144,10 @@ def _is_empty(folder: Path) -> bool:
 
 def _classes(names: list[str]) -> tuple[dict[str, int], tuple[str, ...]]:
     """The label of each folder name, and the classes."""
-    meaning = {name: _expression(name) for name in names}
+    meaning = {name: expression(name) for name in names}
     if all(meaning.values()):
         classes = tuple(name for name in EXPRESSIONS if name in meaning.values())
         return {name: classes.index(str(expression)) for name, expression in meaning.items()}, classes
     lowered = {name: name.strip().lower() for name in names}
     classes = tuple(sorted(set(lowered.values())))
     return {name: classes.index(low) for name, low in lowered.items()}, classes
-
-
-def _expression(name: str) -> str | None:
-    try:
-        return canonical(name)
-    except DataError:
-        return None

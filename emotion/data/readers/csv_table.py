@@ -12,7 +12,7 @@ from emotion.data.readers.class_folders import SPLIT_FOLDERS
 from emotion.data.table import SampleTable
 from emotion.data.textrows import real_number, split_quoted, text_lines, whole_number
 from emotion.errors import ConfigError, DataError, LayoutError
-from emotion.labels import EXPRESSIONS, canonical
+from emotion.labels import EXPRESSIONS, expression
 
 NATURAL_SIZE_PX = 96
 CHANNELS = 3
@@ -155,13 +155,13 @@ def _classes(
 ) -> tuple[str, ...]:
     names = tuple(given) if given else columns.votes
     if names:
-        classes = tuple(_expression(name) or name for name in names)
+        classes = tuple(expression(name) or name for name in names)
         if len(set(classes)) < len(classes):
             raise ConfigError(f"data.class_names: expected names that differ, found {', '.join(names)}.")
         return classes
     assert columns.label is not None
     labels = [row[columns.label] for row in rows]
-    meant = [_expression(label) for label in labels]
+    meant = [expression(label) for label in labels]
     unknown = [label for label, expression in zip(labels, meant, strict=True) if expression is None]
     if len(unknown) > _MAX_UNKNOWN * len(labels) or not labels:
         raise DataError(
@@ -170,13 +170,6 @@ def _classes(
             "the order of their numbers."
         )
     return tuple(name for name in EXPRESSIONS if name in meant)
-
-
-def _expression(name: str) -> str | None:
-    try:
-        return canonical(name)
-    except DataError:
-        return None
 
 
 def _read_row(
@@ -216,7 +209,7 @@ def _label(text: str, classes: tuple[str, ...], by_number: bool) -> int | None:
     number = whole_number(text)
     if number is not None:
         return number if by_number and 0 <= number < len(classes) else None
-    name = _expression(text) or text.strip()
+    name = expression(text) or text.strip()
     return classes.index(name) if name in classes else None
 
 

@@ -3,8 +3,7 @@
 import polars as pl
 
 from emotion.data.facts import Facts
-from emotion.errors import DataError
-from emotion.labels import canonical
+from emotion.labels import label_of
 
 # The csv's codes 0 to 6.
 CLASSES = ("anger", "disgust", "fear", "happiness", "sadness", "surprise", "neutral")
@@ -60,11 +59,7 @@ _RESPLITS = {
 
 def class_of(name: str) -> int | None:
     """The code of a class by its name, None where FER2013 has no such class."""
-    try:
-        expression = canonical(name)
-    except DataError:
-        return None
-    return CLASSES.index(expression) if expression in CLASSES else None
+    return label_of(name, CLASSES)
 
 
 def describe_parts(frame: pl.DataFrame, named: bool, rejected: int) -> tuple[list[str], bool]:

@@ -10,7 +10,7 @@ from emotion.data.layout import FilesBelow, locate, tree_digest
 from emotion.data.table import SampleTable
 from emotion.data.textrows import split_quoted, text_lines
 from emotion.errors import DataError
-from emotion.labels import EXPRESSIONS, canonical
+from emotion.labels import EXPRESSIONS, label_of
 
 NATURAL_SIZE_PX = 96
 CHANNELS = 3
@@ -85,7 +85,7 @@ def read(root: Path | None, part: Literal["study", "all"] = "study") -> SampleTa
         )
     rows = Collector("lfw_ms", CLASSES, place, max_bad=_MAX_BAD_SHARE)
     for number, image, emotion in wanted:
-        label = _label(emotion)
+        label = label_of(emotion, CLASSES)
         if label is None:
             rows.reject(image, "unknown label", f"row {number}: emotion is {emotion!r}")
         elif "/" in image or "\\" in image:
@@ -132,13 +132,6 @@ def _listings(legend: Path) -> list[tuple[int, str, str]]:
             (number, cells[image].strip(), cells[emotion].strip()) if whole else (number, line[:40], "")
         )
     return rows
-
-
-def _label(emotion: str) -> int | None:
-    try:
-        return CLASSES.index(canonical(emotion))
-    except DataError:
-        return None
 
 
 def _person(image: str) -> str:

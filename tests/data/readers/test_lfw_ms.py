@@ -96,7 +96,8 @@ def test_an_unknown_label_is_rejected_by_its_row(tmp_path: Path) -> None:
 def test_many_missing_images_are_an_error(tmp_path: Path) -> None:
     legend = [(f"Gone_Away_{n:04d}.jpg", "neutral") for n in range(20)]
     with pytest.raises(
-        DataError, match="20 of 120 rows can.t be used, .*: 20 × missing file. The first: Gone_Away_0000.jpg: row 1: not in"
+        DataError,
+        match="20 of 120 rows can.t be used, .*: 20 × missing file. The first: Gone_Away_0000.jpg: row 1: not in",
     ):
         lfw_ms.read(make(tmp_path / "lfw", legend, images=[]))
 
