@@ -4,7 +4,6 @@ import json
 import re
 import shlex
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +21,7 @@ SCORED: tuple[Part, ...] = ("val", "test", "official_test")  # those that metric
 
 @dataclass(frozen=True)
 class RunFolder:
-    """A finished, running or broken run on disk. Every property reads its file once.
+    """A finished, running or broken run on disk. A property reads its file whenever it is asked for.
 
     Raises:
         RunError: a file is missing, half-written or of an unknown format; raised on access, not on construction.
@@ -78,30 +77,30 @@ class RunFolder:
     def has(self, part: Part) -> bool:
         return self.predictions(part).is_file()
 
-    @cached_property
+    @property
     def config(self) -> dict[str, Any]:
         try:
             return yaml.safe_load(self._text("config.yaml"))
         except yaml.YAMLError as error:
             raise RunError(f"{self.file('config.yaml')} can't be read: {error}") from error
 
-    @cached_property
+    @property
     def status(self) -> dict[str, Any]:
         return self._json("status.json")
 
-    @cached_property
+    @property
     def environment(self) -> dict[str, Any]:
         return self._json("environment.json")
 
-    @cached_property
+    @property
     def splits(self) -> dict[str, Any]:
         return self._json("splits.json")
 
-    @cached_property
+    @property
     def metrics(self) -> dict[str, Any]:
         return self._json("metrics.json")
 
-    @cached_property
+    @property
     def confusions(self) -> list[list[list[int]]]:
         """(K, K) counts on the validation part after each epoch, true classes in rows; [] for a run without."""
         return self._json("confusions.json")["val"] if self.file("confusions.json").is_file() else []

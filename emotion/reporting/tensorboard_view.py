@@ -41,7 +41,7 @@ class TensorboardView:
 
     def publish(self) -> None:
         """The final scores."""
-        run = RunFolder(self.folder.path)
+        run = self.folder
         for part in ("val", "test"):
             for name, value in run.metrics.get(part, {}).items():
                 if isinstance(value, int | float):

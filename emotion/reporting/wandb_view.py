@@ -104,7 +104,7 @@ class WandbView:
 
         Scores and files replace what W&B has; charts and tables are sent again only when they have changed.
         """
-        folder = RunFolder(self.folder.path)  # what it holds now, not when the view was opened
+        folder = self.folder
         final = {
             f"final/{part}/{name}": value
             for part in ("val", "test")

@@ -104,7 +104,7 @@ class Status:
 
 def read_status(folder: RunFolder) -> dict[str, Any] | None:
     """The status of a run, None where there is none yet."""
-    return RunFolder(folder.path).status if folder.file("status.json").is_file() else None
+    return folder.status if folder.file("status.json").is_file() else None
 
 
 def write_config(folder: RunFolder, config: RunConfig) -> None:

@@ -91,7 +91,7 @@ class Run:
         quieten()
         environment.keep_memory()
         atomic.sweep(folder.path)
-        earlier = folder.file("environment.json").is_file() and RunFolder(folder.path).environment
+        earlier = folder.file("environment.json").is_file() and folder.environment
         self.log.keep_in(folder.file("log.txt"))
         threads = earlier["threads"] if earlier else environment.resolve_threads(config.machine.threads)
         torch.set_num_threads(threads)
@@ -138,11 +138,11 @@ class Run:
         self.log("Adding the test part's predictions from the best weights.")
         self.folder.file("report.html").unlink(missing_ok=True)  # without it the run isn't whole
         device = choose_device(self.config.machine.devices)
-        torch.set_num_threads(RunFolder(self.folder.path).environment["threads"])
+        torch.set_num_threads(self.folder.environment["threads"])
         data = make_data(self.config, self.store, device)
         with self.views():
             self.evaluate(data, device, _tests(data))
-            self.write_metrics(RunFolder(self.folder.path).metrics["cost"])
+            self.write_metrics(self.folder.metrics["cost"])
             self.figures(data)
             self.report()
 
@@ -153,7 +153,7 @@ class Run:
 
     def views(self) -> AbstractContextManager[Views]:
         """The configured loggers, showing this folder."""
-        return views(self.config, RunFolder(self.folder.path), StoredPictures(self.store), self.log)
+        return views(self.config, self.folder, StoredPictures(self.store), self.log)
 
     def prepare(
         self, device: torch.device, load_weights: bool
@@ -394,12 +394,12 @@ class Run:
     def figures(self, data: ExpressionDataModule) -> None:
         from emotion.training.pictures import write_figures
 
-        write_figures(RunFolder(self.folder.path), data)
+        write_figures(self.folder, data)
 
     def report(self) -> None:
         from emotion.reporting.report import write_report
 
-        run = RunFolder(self.folder.path)
+        run = self.folder
         with resampling():
             path = write_report([run], self.folder.file("report.html"), StoredPictures(self.store))
         leaky = "leaky " if "protocol" in run.metrics else ""

@@ -43,7 +43,7 @@ def train(config: RunConfig, log: Log | None = None) -> RunFolder:
                 log(rejected_line(store.rejected, folder.file("rejected.csv")))
             log("force=true starts a new attempt.")
         finished = status is not None and status["state"] == "finished"
-        wants_test = finished and config.evaluation.test and not RunFolder(folder.path).tested
+        wants_test = finished and config.evaluation.test and not folder.tested
         if not finished or wants_test or not folder.whole:
             from emotion.training.run import Run
 
@@ -55,4 +55,4 @@ def train(config: RunConfig, log: Log | None = None) -> RunFolder:
             else:
                 run.make_whole()
     point_latest(folder)
-    return RunFolder(folder.path)
+    return folder
