@@ -1,7 +1,6 @@
 """`emotion …`: the commands and their arguments. Each imports its module when it is called."""
 
 import sys
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -26,13 +25,6 @@ app.add_typer(data, name="data")
 
 wandb = typer.Typer(no_args_is_help=True, help="Weights & Biases, as a view of run folders.")
 app.add_typer(wandb, name="wandb")
-
-
-class SaliencyMethod(StrEnum):
-    layer_cam = "layer_cam"
-    grad_cam = "grad_cam"
-    grad_cam_plus_plus = "grad_cam_plus_plus"
-    occlusion = "occlusion"
 
 
 class _Studies(TyperGroup):
@@ -140,8 +132,9 @@ def compare(
 def explain(
     run: Annotated[Path, typer.Argument(help="A run folder, such as runs/latest.")],
     method: Annotated[
-        SaliencyMethod, typer.Option("--method", help="How the maps are made.")
-    ] = SaliencyMethod.layer_cam,
+        Literal["layer_cam", "grad_cam", "grad_cam_plus_plus", "occlusion"],
+        typer.Option("--method", help="How the maps are made."),
+    ] = "layer_cam",
     layer: Annotated[
         str | None, typer.Option("--layer", help="Whose maps; default: the deepest with fine enough ones.")
     ] = None,
@@ -153,7 +146,7 @@ def explain(
     """Where in the images a run's answers come from, as sheets in its folder and in its report."""
     from emotion.commands.explain import explain
 
-    explain(run, method.value, layer, pair or [])
+    explain(run, method, layer, pair or [])
 
 
 @app.command()

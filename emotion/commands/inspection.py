@@ -13,10 +13,10 @@ import polars as pl
 from emotion import atomic, registry
 from emotion.data.audit import audit as look
 from emotion.data.audit import grey_levels, label_findings
-from emotion.data.dataset import default_cache_dir, open_store, prepared_store
+from emotion.data.dataset import default_cache_dir, open_store, preparation_of, prepared_store, read_table
 from emotion.data.recognise import data_sets, needs_root, recognise
 from emotion.data.store import Store
-from emotion.data.table import SPLITS, SampleTable
+from emotion.data.table import SPLITS
 from emotion.errors import ConfigError, DataError
 from emotion.evaluation import folds, label_errors, predictions
 from emotion.evaluation.predictions import Predictions
@@ -133,7 +133,7 @@ def check(where: Sequence[str], out: Path | None) -> None:
         DataError: not recognised, unusable, or the prepared store was changed.
     """
     config = described(where)
-    table = _table(config)
+    table = read_table(config.data, preparation_of(config.data, config.preprocess))
     print(f"{table.name}: {len(table):,} rows can be used, {table.rejected.height:,} can't.")
     print(text(_classes(table.frame, table.classes)))
     reasons = table.rejected.group_by("reason", maintain_order=True).agg(
@@ -255,7 +255,7 @@ def _opened(config: RunConfig) -> Store:
 
 def _original_sizes(config: RunConfig) -> np.ndarray:
     """(M, 2) width and height in pixels of images (or face boxes) as they are on disk: an even sample."""
-    table = _table(config)
+    table = read_table(config.data, preparation_of(config.data, config.preprocess))
     rows = np.unique(np.linspace(0, len(table) - 1, _SIZED).astype(int))
     if "width" in table.frame.columns:
         return table.frame.select("width", "height").drop_nulls().to_numpy()[rows].astype(int)
@@ -264,13 +264,6 @@ def _original_sizes(config: RunConfig) -> np.ndarray:
         with suppress(DataError):  # counted by `prepare`
             sizes.append(table.source.read(int(row)).shape[1::-1])
     return np.array(sizes)
-
-
-def _table(config: RunConfig) -> SampleTable:
-    reader: Any = registry.builder("data", config.data.name)
-    root = config.data.root
-    table: SampleTable = reader.read(root and root.absolute(), **config.data.reader_options())
-    return table
 
 
 def _part_labels(store: Store) -> dict[str, np.ndarray]:

@@ -47,21 +47,31 @@ def open_prepared(
     say: Callable[[str], None] | None = None,
 ) -> Store:
     """As `open_store`, with the preparation of a trained network instead of one chosen by the data set."""
-    reader: Any = registry.builder("data", data.name)
-    root = _root(data)
 
     def announced() -> SampleTable:
         if say:
-            say(f"Preparing {data.name}{'' if root is None else f' from {root}'}.")
-        table: SampleTable = reader.read(root, **data.reader_options())
-        if data.protocol == "leaky":
-            table = leaky.with_copies(table, preparation.crop_px)
-        if data.extra is not None:
-            table = with_extra(table, data.extra.absolute(), reader.CHANNELS)
-        return table
+            place = "" if data.root is None else f" from {data.root.absolute()}"
+            filtered = f" with {preparation.filter.name}" if preparation.filter else ""
+            say(f"Preparing {data.name}{place}{filtered}.")
+        return read_table(data, preparation)
 
     store = prepare(announced, _key(data), preparation, cache_dir or default_cache_dir(), progress)
     return select(store, data)
+
+
+def read_table(data: DataConfig, preparation: Preparation) -> SampleTable:
+    """The samples that a configuration describes, before they are prepared.
+
+    Raises:
+        DataError: the data is not there, not recognised or not readable.
+    """
+    reader: Any = registry.builder("data", data.name)
+    table: SampleTable = reader.read(_root(data), **data.reader_options())
+    if data.protocol == "leaky":
+        table = leaky.with_copies(table, preparation.crop_px)
+    if data.extra is not None:
+        table = with_extra(table, data.extra.absolute(), reader.CHANNELS)
+    return table
 
 
 def prepared_store(

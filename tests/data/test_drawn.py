@@ -267,11 +267,6 @@ def test_the_signature_tells_sets_apart() -> None:
     assert reader.signature() == reader.signature(None, size_px=reader.NATURAL_SIZE_PX)
 
 
-def test_a_misspelt_option_is_refused_with_the_nearest_name() -> None:
-    with pytest.raises(ConfigError, match="'dificulty'; the nearest known one is difficulty"):
-        reader.read(None, dificulty=0.2)
-
-
 @pytest.mark.slow
 def test_a_small_network_beats_a_linear_model_and_nothing_is_perfect() -> None:
     torch = pytest.importorskip("torch")

@@ -1,7 +1,6 @@
 """Drawn faces as a data set: nothing on disk, everything from the options."""
 
-import difflib
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,6 @@ import numpy as np
 from emotion.data.drawn import REVISION, DrawnFaces
 from emotion.data.facts import Facts
 from emotion.data.table import SampleTable
-from emotion.errors import ConfigError
 from emotion.labels import EXPRESSIONS
 
 NATURAL_SIZE_PX = 48  # the default of the option size_px
@@ -30,7 +28,7 @@ FACTS = Facts(
 
 def signature(root: Path | None = None, **options: Any) -> str:
     """Names what `read` would make: the generator's revision and all options, those at their defaults too."""
-    values = asdict(_faces(options)).items()
+    values = asdict(DrawnFaces(**options)).items()
     return "-".join([f"drawn-{REVISION}", *(f"{name}={value}" for name, value in values)])
 
 
@@ -42,9 +40,9 @@ def read(root: Path | None = None, **options: Any) -> SampleTable:
         **options: Fields of `DrawnFaces`.
 
     Raises:
-        ConfigError: an option doesn't exist or its value is out of range.
+        ConfigError: an option's value is out of range.
     """
-    faces = _faces(options)
+    faces = DrawnFaces(**options)
     frame = faces.frame()
     wrong = int(np.count_nonzero(frame["label"].to_numpy() != faces.true_labels()))
     notes = [*FACTS.cautions]
@@ -53,13 +51,3 @@ def read(root: Path | None = None, **options: Any) -> SampleTable:
             f"{wrong:,} of {faces.count:,} labels are wrong on purpose (label_noise={faces.label_noise})."
         )
     return SampleTable("drawn", faces.class_names, frame, faces, notes=tuple(notes))
-
-
-def _faces(options: dict[str, Any]) -> DrawnFaces:
-    known = [field.name for field in fields(DrawnFaces)]
-    for name in options:
-        if name not in known:
-            near = difflib.get_close_matches(name, known, n=1)
-            hint = f"; the nearest known one is {near[0]}" if near else ""
-            raise ConfigError(f"drawn faces have the options {', '.join(known)}; found {name!r}{hint}.")
-    return DrawnFaces(**options)
