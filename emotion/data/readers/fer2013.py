@@ -128,18 +128,26 @@ def _csv_file(folder: Path) -> Path | None:
 
 
 def _split_folders(folder: Path) -> dict[str | None, Path]:
-    """The folders that hold class folders: by their split, or by None the folder itself where it has no splits."""
+    """The folders that hold class folders: by their split, or by None the folder itself where it has no splits.
+
+    Raises:
+        DataError: two folders are one split.
+    """
     folders = subfolders(folder)
     if sum(class_of(below.name) is not None for below in folders) >= 2:
         return {None: folder}
-    splits = {
-        _SPLIT_FOLDERS[below.name.lower()]: below for below in folders if below.name.lower() in _SPLIT_FOLDERS
-    }
-    return {
-        split: below
-        for split, below in splits.items()
-        if any(class_of(inner.name) is not None for inner in subfolders(below))
-    }
+    splits: dict[str | None, Path] = {}
+    for below in folders:
+        split = _SPLIT_FOLDERS.get(below.name.lower())
+        if split is None or not any(class_of(inner.name) is not None for inner in subfolders(below)):
+            continue
+        if split in splits:
+            raise DataError(
+                f"expected one folder for the part {split} in {folder}, found {splits[split].name} and {below.name}. "
+                "Keep one of them."
+            )
+        splits[split] = below
+    return splits
 
 
 @dataclass
@@ -155,11 +163,17 @@ class _Found:
 
 def _read_folders(place: Path) -> SampleTable:
     found = _Found()
-    for split, folder in _split_folders(place).items():
+    parts = _split_folders(place)
+    for split, folder in parts.items():
         for class_folder in subfolders(folder):
             _read_class(found, place, class_folder, split)
     _require_every_class(found, place)
     splits, official, notes = _official(found)
+    beside = [below.name for below in subfolders(place) if None not in parts and below not in parts.values()]
+    if beside:
+        notes.append(
+            f"folders beside {', '.join(f.name for f in parts.values())} are not read: {', '.join(beside)}."
+        )
     frame = pl.DataFrame(
         {"id": found.paths, "label": found.labels, "split": splits, "group": None},
         schema={"id": pl.String, "label": pl.Int64, "split": pl.String, "group": pl.String},

@@ -120,6 +120,21 @@ def test_images_in_another_part_s_folder_are_told_and_the_name_decides(fer_folde
     assert any(note.startswith("1 images lie in the folder of another part") for note in table.notes)
 
 
+def test_a_part_in_two_folders_is_an_error(fer_folders: Path) -> None:
+    shutil.copytree(fer_folders / "test", fer_folders / "PrivateTest")
+    with pytest.raises(DataError, match="one folder for the part test in .*, found PrivateTest and test"):
+        fer2013.read(fer_folders)
+
+
+def test_what_lies_beside_the_parts_is_told(fer_folders: Path) -> None:
+    """As in a download that was unpacked twice."""
+    alone = fer2013.read(fer_folders)
+    shutil.copytree(fer_folders, fer_folders / "fer2013 (1)", ignore=shutil.ignore_patterns("fer2013 (1)"))
+    table = fer2013.read(fer_folders)
+    assert table.frame.equals(alone.frame)
+    assert "folders beside test, train are not read: fer2013 (1)." in table.notes
+
+
 def test_class_folders_without_parts_are_split_by_us(fer_folders: Path, tmp_path: Path) -> None:
     for file in list(fer_folders.glob("*/*/*.jpg")):
         place = tmp_path / "flat" / file.parent.name
