@@ -1,5 +1,6 @@
 """A run scored on another data set, from the training to the table."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -154,7 +155,7 @@ def test_fer2013_on_lfw_ms(emotion_data: Path, tmp_path: Path) -> None:
     )
     config = compose(["data=lfw_ms", f"data.root={emotion_data}/lfw_ms", *here])
     found = transfer(run, config.data, config.machine)
-    assert found.path.name == "lfw_ms-all.parquet"
+    assert re.fullmatch(r"lfw_ms-all-[0-9a-f]{8}\.parquet", found.path.name)
     assert found.left_out == {"contempt": 9}
     assert found.unused == ()
     assert len(found.table) == 12_758 - 9
