@@ -128,12 +128,12 @@ class RunFolder:
         best = self.checkpoint("best")
         if best.is_file():
             return best
-        if "command" not in self.environment:
-            why = "and never had any: it holds a person's answers."
-        elif self.file("derived.json").is_file():
+        if self.file("derived.json").is_file():
             why = "and never had any: it is made of other runs' predictions or features."
         elif not self.finished:
             why = f"yet (its state is {self.status['state']}). The command that began it continues it."
+        elif "command" not in self.environment:
+            why = "and never had any: it holds a person's answers."
         else:  # git keeps none
             command = self.environment["command"]
             words = shlex.split(command)

@@ -181,7 +181,7 @@ def test_ctrl_c_leaves_a_run_that_is_continued(tmp_path: Path) -> None:
     assert shlex.split(run.environment["command"]) == [str(TRAIN), *overrides]  # as typed, fit to be pasted
 
 
-def test_a_forced_run_is_continued_without_force(tmp_path: Path) -> None:
+def test_a_forced_run_is_continued_without_force() -> None:
     forced = compose(["force=true", "experiment=demo"])
     assert forced.same_command == "The same command without force=true"
     assert compose(["experiment=demo"]).same_command == "The same command"

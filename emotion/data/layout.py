@@ -10,6 +10,12 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 from emotion.errors import DataError, LayoutError
 
 ARCHIVE_SUFFIXES = (".zip", ".rar", ".7z", ".tar", ".gz", ".tgz", ".bz2", ".xz")
+PARTS = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("val", "valid", "validation", "dev", "publictest"), "val"),
+    **dict.fromkeys(("test", "testing", "privatetest"), "test"),
+}
+"""What parts of a data set are called, in lower case."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
 
 
@@ -205,6 +211,26 @@ def subfolders(folder: Path) -> list[Path]:
     with _entries(folder) as entries:
         names = [entry.name for entry in entries if entry.name[0] != "." and _is_folder(entry)]
     return [folder / name for name in sorted(names) if name != "__MACOSX"]
+
+
+def part_folders(folder: Path, holds: Callable[[Path], bool]) -> dict[str | None, Path]:
+    """The folders in a folder that are named after a part and of which `holds` is true, by their part.
+
+    Raises:
+        DataError: two folders are one part.
+    """
+    found: dict[str | None, Path] = {}
+    for below in subfolders(folder):
+        part = PARTS.get(below.name.lower())
+        if part is None or not holds(below):
+            continue
+        if part in found:
+            raise DataError(
+                f"expected one folder for the part {part} in {folder}, found {found[part].name} and {below.name}. "
+                "Keep one of them."
+            )
+        found[part] = below
+    return found
 
 
 def file_names(folder: Path) -> list[str]:

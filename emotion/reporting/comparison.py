@@ -474,10 +474,7 @@ def _configurations(found: Sequence[Contender]) -> Section | None:
     if not keys:
         return None
     rows = tuple(
-        (
-            Cell(c.name, c.name),
-            *(_setting(c.first.flat.get(key), key in c.first.flat) for key in keys),
-        )
+        (Cell(c.name, c.name), *(_setting(c.first.flat.get(key), key in c.first.flat) for key in keys))
         for c in found
     )
     columns = (Column("Configuration", number=False), *(Column(key, number=False) for key in keys))

@@ -199,14 +199,24 @@ def test_adding_test_scores_can_be_interrupted(run: Train, monkeypatch: pytest.M
 
 
 def test_a_continued_run_took_as_long_as_all_its_sessions(
-    run: Train, monkeypatch: pytest.MonkeyPatch
+    run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
         patched.setattr("emotion.training.run.Run.evaluate", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             run()
+    (status,) = tmp_path.glob("runs/drawn-*/status.json")
+    before = json.loads(status.read_text())["seconds"]["total"]
     seconds = run().status["seconds"]
-    assert seconds["total"] >= seconds["train"] + seconds["evaluate"] > seconds["evaluate"]
+    assert before >= seconds["train"] > 0  # nothing was left to train
+    assert seconds["total"] >= before + seconds["evaluate"]
+
+
+def test_a_run_that_died_at_once_says_how_far_it_is(tmp_path: Path) -> None:
+    """A status is all that it has left."""
+    (tmp_path / "status.json").write_text('{"format": 1, "state": "failed"}')
+    with pytest.raises(RunError, match=r"has none yet \(its state is failed\)"):
+        RunFolder.open(tmp_path).require_weights()
 
 
 def test_two_processes_can_t_do_the_same_run(run: Train, tmp_path: Path) -> None:

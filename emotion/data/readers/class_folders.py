@@ -8,6 +8,7 @@ from emotion.data.layout import (
     IMAGE_SUFFIXES,
     file_names,
     locate,
+    part_folders,
     subfolders,
     tree_digest,
 )
@@ -19,16 +20,6 @@ NATURAL_SIZE_PX = 96
 CHANNELS = 3
 _REVISION = "1"
 
-SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "dev": "val",
-    "test": "test",
-    "testing": "test",
-}
 FACTS = Facts(
     title="Pictures in class folders",
     citation="none: these are your own pictures",
@@ -116,21 +107,8 @@ def _splits(folder: Path) -> dict[str | None, Path]:
     Raises:
         DataError: two folders are one split.
     """
-    folders = subfolders(folder)
-    splits: dict[str | None, Path] = {}
-    for below in folders:
-        split = SPLIT_FOLDERS.get(below.name.lower())
-        if split is None or not _holds_classes(below):
-            continue
-        if split in splits:
-            raise DataError(
-                f"expected one folder for the part {split} in {folder}, found {splits[split].name} and {below.name}. "
-                "Keep one of them."
-            )
-        splits[split] = below
-    if splits:
-        return splits
-    return {None: folder} if _holds_classes(folder) else {}
+    parts = part_folders(folder, _holds_classes)
+    return parts or ({None: folder} if _holds_classes(folder) else {})
 
 
 def _holds_classes(folder: Path) -> bool:

@@ -6,9 +6,8 @@ from typing import NamedTuple
 
 from emotion.data.collector import Collector, Sample
 from emotion.data.facts import Facts
-from emotion.data.layout import FilesBelow, existing_root, file_names, listing, tree_digest
+from emotion.data.layout import PARTS, FilesBelow, existing_root, file_names, listing, tree_digest
 from emotion.data.preparation import Box
-from emotion.data.readers.class_folders import SPLIT_FOLDERS
 from emotion.data.table import SampleTable
 from emotion.data.textrows import real_number, split_quoted, text_lines, whole_number
 from emotion.errors import ConfigError, DataError, LayoutError
@@ -29,7 +28,6 @@ FACTS = Facts(
 )
 _EXPECTED = "a csv file with a line a picture (data.path and data.label name its columns)"
 _SEPARATORS = (",", ";", "\t")
-_SPLITS = SPLIT_FOLDERS | {"publictest": "val", "privatetest": "test"}
 _MAX_UNKNOWN = 0.05
 
 
@@ -178,7 +176,7 @@ def _read_row(
     path = row[columns.path].strip()
     votes = [real_number(row[name]) for name in columns.votes]
     shares = _shares(votes)
-    split = _SPLITS.get(row[columns.split].strip().lower()) if columns.split else None
+    split = PARTS.get(row[columns.split].strip().lower()) if columns.split else None
     box, face = _box([row[name] for name in columns.box])
     if columns.label is None:
         label = shares.index(max(shares)) if shares and shares.count(max(shares)) == 1 else None

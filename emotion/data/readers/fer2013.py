@@ -19,6 +19,7 @@ from emotion.data.layout import (
     existing_root,
     file_names,
     locate,
+    part_folders,
     subfolders,
     tree_digest,
 )
@@ -33,17 +34,6 @@ NATURAL_SIZE_PX = 48
 CHANNELS = 1
 _REVISION = "1"  # raised when the same files give another table, so that stores made before are not used
 
-_SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "publictest": "val",
-    "test": "test",
-    "testing": "test",
-    "privatetest": "test",
-}
 _EXPECTED = (
     "a FER2013 download: fer2013.csv, icml_face_data.csv or train.csv, or folders train/<emotion>/*.jpg and "
     "test/<emotion>/*.jpg (angry, disgust, fear, happy, neutral, sad, surprise)"
@@ -133,21 +123,11 @@ def _split_folders(folder: Path) -> dict[str | None, Path]:
     Raises:
         DataError: two folders are one split.
     """
-    folders = subfolders(folder)
-    if sum(class_of(below.name) is not None for below in folders) >= 2:
+    if sum(class_of(below.name) is not None for below in subfolders(folder)) >= 2:
         return {None: folder}
-    splits: dict[str | None, Path] = {}
-    for below in folders:
-        split = _SPLIT_FOLDERS.get(below.name.lower())
-        if split is None or not any(class_of(inner.name) is not None for inner in subfolders(below)):
-            continue
-        if split in splits:
-            raise DataError(
-                f"expected one folder for the part {split} in {folder}, found {splits[split].name} and {below.name}. "
-                "Keep one of them."
-            )
-        splits[split] = below
-    return splits
+    return part_folders(
+        folder, lambda part: any(class_of(inner.name) is not None for inner in subfolders(part))
+    )
 
 
 @dataclass
