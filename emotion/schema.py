@@ -387,6 +387,10 @@ class AugmentBasic(Named):
         0.0, description="hue within ± this share of the colour circle; grey images have none"
     )
     erase: Share = Field(0.0, description="probability of erasing a rectangle")
+    backend: Literal["auto", "host", "device"] = Field(
+        "auto",
+        description="where pixels are computed; auto: on a CUDA GPU, with OpenCV on the host elsewhere",
+    )
 
 
 class AugmentTrivial(Named):

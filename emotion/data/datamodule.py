@@ -2,7 +2,8 @@
 
 import itertools
 import sys
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -19,6 +20,7 @@ from emotion.errors import ConfigError, EmotionError
 from emotion.registry import Named
 
 Batch = dict[str, torch.Tensor]
+Changed = tuple[np.ndarray, torch.Tensor | None]
 
 _TARGET = 7  # keeps the stream that labels are drawn from apart from those of augmentation and order
 
@@ -33,7 +35,9 @@ class ExpressionDataModule(LightningDataModule):
 
     A batch is a dict of `image` (N, H, W, C) uint8, `label` (N,) int64, `index` (N,) int64, the row in the
     store, and `target` (N, K) float32 where the data set has soft labels. Training batches are a function of
-    (seed, epoch): worker processes, their number and interruptions don't change them.
+    (seed, epoch): worker processes, their number and interruptions don't change them. Where the device augments, a
+    training batch leaves the loader as the store has it, beside `changes` (N, P) float32, which are carried out once
+    it is on the device.
 
     Args:
         store: the prepared data.
@@ -42,9 +46,10 @@ class ExpressionDataModule(LightningDataModule):
         sampling: the configuration's section: how a training epoch is filled.
         augment: the configuration's section: how training images are changed.
         seed: of order and augmentation.
-        workers: processes that augment; where there is nothing to augment, none are started, because fetching
+        workers: processes that augment; where the host has nothing to augment, none are started, because fetching
             takes less time than handing a batch from process to process.
         eval_batch_size: images an evaluation batch.
+        backend: where the arithmetic of `augment` is done.
         pinned: hand out batches in page-locked memory, which a GPU fetches faster.
 
     Attributes:
@@ -65,6 +70,7 @@ class ExpressionDataModule(LightningDataModule):
         seed: int,
         workers: int,
         eval_batch_size: int,
+        backend: augmentation.Backend = "host",
         pinned: bool = False,
     ) -> None:
         super().__init__()
@@ -75,7 +81,8 @@ class ExpressionDataModule(LightningDataModule):
         self.sampling = filling.build(sampling)
         self.augment = augmentation.build(augment)
         if self.augment is not None:
-            _try(self.augment, augment.name, store.size_px, store.channels)
+            _try(self.augment, augment.name, store.size_px, store.channels, backend)
+        self.backend = backend
         self.seed = seed
         self.workers = workers
         self.pinned = pinned
@@ -90,6 +97,14 @@ class ExpressionDataModule(LightningDataModule):
     def evaluation_dataloader(self, part: str) -> DataLoader[Batch]:
         """The images of "train", "val" or "test" in store order, unchanged."""
         return self._loader(ConsecutiveBatches(self.split.part(part), self.eval_batch_size), None)
+
+    def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
+        """Carry out, on the device, what the loader has left to do."""
+        if "changes" not in batch:
+            return batch
+        changes = batch.pop("changes")
+        augment = cast(augmentation.DeviceAugmenter, self.augment)
+        return {**batch, "image": augment.on_device(batch["image"], changes)}
 
     def batch_ids(self, epoch: int, batch: int) -> list[str]:
         """The sample ids of one training batch of this rank, for whoever asks what went wrong in it."""
@@ -123,9 +138,12 @@ class ExpressionDataModule(LightningDataModule):
         augment: augmentation.Augmenter | None,
         sample_target: bool = False,
     ) -> DataLoader[Batch]:
-        workers = self.workers if augment is not None else 0
+        changed = (
+            _Change(augment, self.seed, self.sampling.first_augmented, self.backend) if augment else None
+        )
+        workers = self.workers if changed and self.backend == "host" else 0
         return DataLoader(
-            _Images(self.store, augment, self.seed, self.sampling.first_augmented, sample_target),
+            _Images(self.store, changed, self.seed, sample_target),
             batch_sampler=batches,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -135,15 +153,22 @@ class ExpressionDataModule(LightningDataModule):
         )
 
 
-def _try(augment: augmentation.Augmenter, name: str, size_px: int, channels: int) -> None:
+def _try(
+    augment: augmentation.Augmenter, name: str, size_px: int, channels: int, backend: augmentation.Backend
+) -> None:
     """Change a few images as training will.
 
     Raises:
         ConfigError: the policy can't change images of this shape.
     """
     images = np.full((_TRIED, size_px, size_px, channels), 127, np.uint8)
+    streams = np.arange(_TRIED, dtype=np.uint64)
     try:
-        augment(images, np.arange(_TRIED, dtype=np.uint64))
+        augment(images, streams)
+        if backend == "device":
+            policy = cast(augmentation.DeviceAugmenter, augment)
+            changes = policy.changes(streams, size_px, size_px).astype(np.float32)
+            policy.on_device(torch.from_numpy(images), torch.from_numpy(changes))
     except EmotionError:
         raise
     except Exception as error:  # of whatever library
@@ -153,22 +178,48 @@ def _try(augment: augmentation.Augmenter, name: str, size_px: int, channels: int
         ) from error
 
 
+@dataclass(frozen=True)
+class _Change:
+    """How the images of training batches are augmented.
+
+    Args:
+        first: the draw number from which on an image is augmented.
+    """
+
+    augment: augmentation.Augmenter
+    seed: int
+    first: int
+    backend: augmentation.Backend
+
+    def __call__(self, images: np.ndarray, keys: np.ndarray, draw: np.ndarray, epoch: np.ndarray) -> Changed:
+        """The images, changed or as they are, and what the device is to do to them.
+
+        Args:
+            images: (N, H, W, C) uint8; may be changed.
+            keys, draw, epoch: (N,), what the random streams are a function of beside the seed.
+        """
+        chosen = draw >= self.first
+        streams = counter.mix(self.seed, epoch, keys, draw)
+        if self.backend == "device":
+            policy = cast(augmentation.DeviceAugmenter, self.augment)
+            changes = policy.changes(streams, *images.shape[1:3])
+            changes[~chosen] = policy.unchanged()
+            return images, torch.from_numpy(changes.astype(np.float32))
+        if chosen.all():
+            return self.augment(images, streams), None
+        if chosen.any():
+            images[chosen] = self.augment(images[chosen], streams[chosen])
+        return images, None
+
+
 class _Images(Dataset[Any]):
     """Whole batches from the store."""
 
-    def __init__(
-        self,
-        store: Store,
-        augment: augmentation.Augmenter | None,
-        seed: int,
-        first_augmented: int,
-        sample_target: bool,
-    ) -> None:
+    def __init__(self, store: Store, change: _Change | None, seed: int, sample_target: bool) -> None:
         self.store = store
-        self.augment = augment
+        self.change = change
         self.seed = seed
-        self.first_augmented = first_augmented
-        self.keys = store.keys if augment is not None else None
+        self.keys = store.keys if change is not None or sample_target else None
         self.targets = store.targets  # here and not in a worker: what it reads with mustn't run after a fork
         self.sample_target = sample_target
 
@@ -181,23 +232,20 @@ class _Images(Dataset[Any]):
     def __getitems__(self, draws: list[Draw]) -> Batch:
         rows, draw, epoch = np.ascontiguousarray(np.array(draws, np.int64).T)
         images = self.store.images[rows]
-        if self.augment is not None and self.keys is not None:
-            random = counter.mix(self.seed, epoch, self.keys[rows], draw)
-            if self.first_augmented == 0:
-                images = self.augment(images, random)
-            elif (chosen := draw >= self.first_augmented).any():
-                images[chosen] = self.augment(images[chosen], random[chosen])
+        changes = None
+        if self.change is not None and self.keys is not None:
+            images, changes = self.change(images, self.keys[rows], draw, epoch)
         batch = {
             "image": torch.from_numpy(np.asarray(images)),
             "label": torch.from_numpy(self.store.labels[rows]),
             "index": torch.from_numpy(rows),
         }
+        if changes is not None:
+            batch["changes"] = changes
         if self.targets is not None:
             targets = self.targets[rows]
-            if self.sample_target:
-                targets = sampled(
-                    targets, counter.mix(_TARGET, self.seed, epoch, self.store.keys[rows], draw)
-                )
+            if self.sample_target and self.keys is not None:
+                targets = sampled(targets, counter.mix(_TARGET, self.seed, epoch, self.keys[rows], draw))
             batch["target"] = torch.from_numpy(targets)
         return batch
 

@@ -579,7 +579,7 @@ def _augmented(subject: Subject, album: Album) -> Iterator[Sets]:
             Shot(album.add(one), f"face {face}, draw {n}", "") for n, one in enumerate(changed_images, 1)
         ]
         sets.append(("", tuple(shots)))
-    words = ", ".join(f"{key} {value}" for key, value in section.items() if key != "name")
+    words = ", ".join(f"{key} {value}" for key, value in section.items() if key not in ("name", "backend"))
     lead = f"Drawn faces under the policy {section['name']} ({words}); a run's own report shows its training images."
     yield Sets("Augmentation", tuple(sets), lead)
 

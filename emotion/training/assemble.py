@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from emotion.data import augment as augmentation
 from emotion.data.datamodule import ExpressionDataModule
 from emotion.data.dataset import split_store
 from emotion.data.splits import Split
@@ -42,10 +43,16 @@ def choose_device(devices: int | str) -> torch.device:
     return torch.device("cuda", number)
 
 
-def make_data(config: RunConfig, store: Store, device: torch.device) -> ExpressionDataModule:
+def make_data(
+    config: RunConfig, store: Store, device: torch.device, backend: augmentation.Backend | None = None
+) -> ExpressionDataModule:
     """The split that the configuration asks for, and its batches.
 
+    Args:
+        backend: where an earlier session of the run augmented; None: as `augment.backend` comes to on the device.
+
     Raises:
+        ConfigError: the policy can't change the store's images.
         DataError: the data can't be split so.
     """
     return ExpressionDataModule(
@@ -57,6 +64,7 @@ def make_data(config: RunConfig, store: Store, device: torch.device) -> Expressi
         seed=config.seed,
         workers=environment.resolve_workers(config.machine.workers, device.type),
         eval_batch_size=config.evaluation.batch_size,
+        backend=backend or augmentation.resolve_backend(config.augment, device.type),
         pinned=device.type == "cuda",
     )
 

@@ -18,6 +18,7 @@ from pytorch_lightning.plugins.environments import LightningEnvironment
 from rich.console import Console
 
 from emotion import atomic
+from emotion.data.augment import Backend
 from emotion.data.cache import default_cache_dir
 from emotion.data.datamodule import ExpressionDataModule
 from emotion.data.skew import skew_notes
@@ -113,7 +114,8 @@ class Run:
             write_config(folder, config)
             device = choose_device(config.machine.devices)
             last = self.last_checkpoint()
-            data, classifier = self.prepare(device, load_weights=last is None)
+            backend = earlier.get("augment_backend", "host") if earlier else None
+            data, classifier = self.prepare(device, backend, load_weights=last is None)
             if earlier:
                 resolved = precision.possible(earlier["precision"], device)
             else:
@@ -121,6 +123,7 @@ class Run:
                 batch = probe_batch(data, device)
                 resolved = precision.resolve(config.trainer.precision, classifier, *batch, device, known)
             environment_now = environment.describe(threads, resolved, str(device))
+            environment_now["augment_backend"] = data.backend
             if earlier:
                 environment_now["earlier_sessions"] = [*earlier.pop("earlier_sessions", []), earlier]
             atomic.write_json(folder.file("environment.json"), environment_now)
@@ -156,10 +159,10 @@ class Run:
         return views(self.config, self.folder, StoredPictures(self.store), self.log)
 
     def prepare(
-        self, device: torch.device, load_weights: bool
+        self, device: torch.device, backend: Backend | None, load_weights: bool
     ) -> tuple[ExpressionDataModule, ExpressionClassifier]:
         """Split, batches and network; writes splits.json."""
-        data = make_data(self.config, self.store, device)
+        data = make_data(self.config, self.store, device, backend)
         facts = {"format": FORMAT, **data.split.manifest, "data": _data_facts(self.store, data.split)}
         atomic.write_json(self.folder.file("splits.json"), facts)
         classifier = make_classifier(self.config, data, device, load_weights)

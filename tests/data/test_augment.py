@@ -1,14 +1,19 @@
 """Augmentation: a function of an image and its stream, and what each strength does."""
 
+import colorsys
 import pickle
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy import ndimage
 
 from emotion import counter
-from emotion.data import augment
+from emotion.data import augment, augment_device
+from emotion.data.drawn import DrawnFaces
+from emotion.data.preparation import Preparation
 from emotion.schema import AugmentBasic, AugmentNone, AugmentRand, AugmentTrivial
 
 RNG = np.random.default_rng(0)
@@ -32,6 +37,7 @@ NOTHING = dict.fromkeys(
     ),
     0.0,
 )
+SAMPLE = torch.nn.functional.grid_sample
 POLICIES = [AugmentBasic(saturation=0.3, hue=0.1, erase=0.5), AugmentTrivial(), AugmentRand()]
 
 
@@ -40,6 +46,10 @@ def policy(**changes: float) -> augment.Augmenter:
     found = augment.build(AugmentBasic(**NOTHING | changes))
     assert found is not None
     return found
+
+
+def drawn_face(number: int, channels: int) -> np.ndarray:
+    return Preparation(48, channels)(DrawnFaces(count=24, persons=24, size_px=48).read(number))
 
 
 def many(change: augment.Augmenter, image: np.ndarray, count: int = 100) -> np.ndarray:
@@ -169,3 +179,129 @@ def test_it_is_drawn_again_from_every_stream() -> None:
     draws = np.arange(20)
     assert len({made.tobytes() for made in change(images, counter.mix(0, 0, 9, draws))}) == 20
     assert len({made.tobytes() for made in change(images, counter.mix(0, 0, 9, 0 * draws))}) == 1
+
+
+def on_device(section: AugmentBasic, images: np.ndarray, streams: np.ndarray) -> np.ndarray:
+    """What the torch back end makes of them, on the CPU."""
+    change = augment.build(section)
+    assert isinstance(change, augment.Basic)
+    changes = change.changes(streams, *images.shape[1:3]).astype(np.float32)
+    made = change.on_device(torch.from_numpy(images), torch.from_numpy(changes))
+    assert made.dtype == torch.uint8
+    assert made.is_contiguous()
+    return made.numpy()
+
+
+STEPS = [
+    {"rotate_deg": 25.0, "shift": 0.1, "shear_deg": 10.0, "zoom": 0.2, "flip": 0.5},
+    {"brightness": 0.4, "contrast": 0.4},
+    {"saturation": 0.4},
+    {"hue": 0.5},
+    {"erase": 1.0},
+    {
+        "rotate_deg": 10.0,
+        "zoom": 0.1,
+        "flip": 0.5,
+        "brightness": 0.4,
+        "saturation": 0.4,
+        "hue": 0.1,
+        "erase": 0.5,
+    },
+]
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: "+".join(step))
+def test_the_device_makes_what_the_host_makes(step: dict[str, float], channels: int) -> None:
+    """Up to rounding: the host rounds after each step, hue to 1/256 of its circle and places to 1/32 pixel."""
+    faces = np.stack([drawn_face(n, channels) for n in range(24)])
+    section, streams = AugmentBasic(**NOTHING | step), counter.mix(4, np.arange(24))
+    host = augment.build(section)
+    assert host is not None
+    expected, found = host(faces, streams).astype(int), on_device(section, faces, streams)
+    assert found.shape == faces.shape
+    assert (np.abs(found - expected)).mean() < 0.5
+    assert (np.abs(found - expected)).max() <= 10
+    if not (channels == 1 and step.keys() <= {"saturation", "hue"}):  # grey has none
+        assert np.abs(found.astype(int) - faces).mean() > 1.5
+
+
+def test_other_numbers_on_the_device_would_be_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Against what the two could differ in and nobody see: the turn's direction, the border, half a pixel."""
+    face = np.stack([drawn_face(1, 1)] * 8)
+    section, streams = AugmentBasic(**NOTHING | {"rotate_deg": 20.0}), counter.mix(2, np.arange(8))
+    host = augment.build(section)
+    assert host is not None
+    expected = host(face, streams).astype(int)
+
+    def differs() -> bool:
+        return bool(np.abs(on_device(section, face, streams) - expected).max() > 10)
+
+    assert not differs()
+    real = augment._inverse
+    with monkeypatch.context() as patched:
+        patched.setattr(augment, "_inverse", lambda drawn, *rest: real(-drawn, *rest))
+        assert differs()
+    for wrong in ({"padding_mode": "border"}, {"align_corners": False}):
+        with monkeypatch.context() as patched:
+            patched.setattr(augment_device.F, "grid_sample", partial(_sampled, wrong))
+            assert differs()
+
+
+def _sampled(
+    wrong: dict[str, Any], x: Any, places: Any, mode: str, padding_mode: str, align_corners: bool
+) -> Any:
+    return SAMPLE(x, places, mode, **({"padding_mode": padding_mode, "align_corners": align_corners} | wrong))
+
+
+def test_the_device_s_geometry_is_that_of_its_matrix() -> None:
+    """Against SciPy's resampling, to the last grey level: nothing is rounded on the way."""
+    section, streams = AugmentBasic(**NOTHING | STEPS[0]), counter.mix(3, np.arange(6))
+    change = augment.build(section)
+    assert isinstance(change, augment.Basic)
+    found = on_device(section, np.stack([SMOOTH] * 6), streams)
+    for made, row in zip(found, change.changes(streams, 49, 49), strict=True):
+        matrix = row[augment.INVERSE].reshape(2, 3)
+        swapped, offset = matrix[::-1, 1::-1], matrix[::-1, 2]
+        expected = ndimage.affine_transform(
+            SMOOTH[..., 0].astype(float), swapped, offset, order=1, mode="mirror"
+        )
+        assert np.abs(made[..., 0] - expected).max() <= 0.51
+
+
+def test_the_device_s_hue_is_python_s() -> None:
+    section, streams = AugmentBasic(**NOTHING | {"hue": 0.5}), counter.mix(7, np.arange(5))
+    change = augment.build(section)
+    assert isinstance(change, augment.Basic)
+    found = on_device(section, np.stack([COLOUR] * 5), streams)
+    for made, turn in zip(found, change.changes(streams, 24, 24)[:, augment.HUE], strict=True):
+        for pixel, before in zip(made.reshape(-1, 3)[:80], COLOUR.reshape(-1, 3)[:80] / 255, strict=True):
+            hue, saturation, value = colorsys.rgb_to_hsv(*before)
+            expected = 255 * np.array(colorsys.hsv_to_rgb((hue + turn) % 1, saturation, value))
+            assert np.abs(pixel - expected).max() <= 0.51
+
+
+def test_the_device_leaves_alone_what_is_to_stay() -> None:
+    section = AugmentBasic(saturation=0.3, hue=0.1, erase=0.5)
+    change = augment.build(section)
+    assert isinstance(change, augment.Basic)
+    images = torch.from_numpy(np.stack([COLOUR] * 3))
+    rows = torch.from_numpy(np.stack([change.unchanged()] * 3)).float()
+    with torch.autocast("cpu", torch.bfloat16):  # whose 8 bits would round bytes and places
+        assert torch.equal(change.on_device(images, rows), images)
+
+
+@pytest.mark.parametrize(
+    ("section", "device", "expected"),
+    [
+        (AugmentBasic(), "cpu", "host"),
+        (AugmentBasic(), "cuda", "device"),
+        (AugmentBasic(), "mps", "host"),
+        (AugmentBasic(backend="host"), "cuda", "host"),
+        (AugmentBasic(backend="device"), "cpu", "device"),
+        (AugmentTrivial(), "cuda", "host"),
+        (AugmentNone(), "cuda", "host"),
+    ],
+)
+def test_where_pixels_are_computed(section: Any, device: str, expected: str) -> None:
+    assert augment.resolve_backend(section, device) == expected

@@ -101,7 +101,6 @@ def test_an_epoch_shows_the_training_part_and_nothing_else(store: Store) -> None
     assert sorted(joined(epoch(data, 0), "index")) == data.split.train.tolist()
 
 
-@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # more workers than cores
 @pytest.mark.parametrize("workers", [2, 4])
 @pytest.mark.parametrize("sampling", [NaturalSampling(), OversampleSampling()])
 def test_workers_do_not_change_the_batches(store: Store, workers: int, sampling: Any) -> None:
@@ -222,6 +221,39 @@ def test_augmentation_in_validation_would_be_noticed(store: Store, monkeypatch: 
     assert not unchanged(data.val_dataloader(), store)
 
 
+def on_device(data: ExpressionDataModule, batches: Iterable[Batch]) -> list[Batch]:
+    """As the network is given them."""
+    return [data.on_after_batch_transfer(dict(batch), 0) for batch in batches]
+
+
+@pytest.mark.parametrize("sampling", [NaturalSampling(), OversampleSampling(augmented="copies")], ids=str)
+def test_the_device_is_left_the_arithmetic_alone(store: Store, sampling: Any) -> None:
+    """Batches leave the loader as the store has them, and come out as the host's up to rounding."""
+    data = module(store, sampling=sampling, backend="device", workers=2)
+    loaded = epoch(data, 1)
+    assert data.train_dataloader().num_workers == 0  # nothing is left that takes time
+    assert unchanged(loaded, store)
+    assert set(loaded[0]) == {"image", "label", "index", "changes"}
+    found, expected = on_device(data, loaded), epoch(module(store, sampling=sampling), 1)
+    for ours, theirs in zip(found, expected, strict=True):
+        assert ours.keys() == theirs.keys()
+        assert torch.equal(ours["index"], theirs["index"])
+        apart = (ours["image"].int() - theirs["image"].int()).abs()
+        same = (theirs["image"].numpy() == store.images[theirs["index"].numpy()]).all(axis=(1, 2, 3))
+        assert not apart[torch.from_numpy(same)].any()
+        assert apart.float().mean() < 3  # noise has steps of 255 levels, of which 1/32 pixel is 8
+    assert not unchanged(found, store)
+
+
+def test_the_device_leaves_validation_as_it_is(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = module(store, backend="device")
+    for part in ("val", "test"):
+        assert unchanged(on_device(data, data.evaluation_dataloader(part)), store)
+    real = data._loader
+    monkeypatch.setattr(data, "_loader", lambda batches, _: real(batches, data.augment))
+    assert not unchanged(on_device(data, data.val_dataloader()), store)  # as it would be noticed
+
+
 def test_class_counts_are_those_of_the_part_as_it_is(store: Store) -> None:
     data = module(store, sampling=OversampleSampling())
     for part in ("train", "val", "test"):
@@ -278,15 +310,21 @@ def fit(data: ExpressionDataModule, folder: Path, epochs: int, resume: Path | No
 @pytest.mark.filterwarnings("ignore:.*does not have many workers")
 @pytest.mark.filterwarnings("ignore:.*number of training batches")
 @pytest.mark.filterwarnings("ignore:.*LeafSpec.*:FutureWarning")  # Lightning 2.6.6 with torch 2.15
-@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(("workers", "backend"), [(0, "host"), (2, "host"), (0, "device")])
 def test_under_lightning_each_epoch_is_its_own_and_a_resumed_run_goes_on(
-    store: Store, tmp_path: Path, workers: int
+    store: Store, tmp_path: Path, workers: int, backend: str
 ) -> None:
-    whole = fit(module(store, workers=workers), tmp_path, 3)
+    whole = fit(module(store, workers=workers, backend=backend), tmp_path, 3)
     expected = [joined(epoch(module(store), number), "index").tolist() for number in range(3)]
     assert whole.seen == expected
-    fit(module(store, workers=workers), tmp_path, 1)
-    continued = module(store, workers=workers)
+    given = [
+        on_device(data, epoch(data, number))
+        for data in [module(store, backend=backend)]
+        for number in range(3)
+    ]
+    assert whole.pictures == [batch["image"].numpy().tobytes() for batches in given for batch in batches]
+    fit(module(store, workers=workers, backend=backend), tmp_path, 1)
+    continued = module(store, workers=workers, backend=backend)
     continued.first_epoch = 1
     rest = fit(continued, tmp_path, 3, tmp_path / "1.ckpt")
     assert rest.seen == expected[1:]

@@ -212,6 +212,33 @@ def test_a_continued_run_took_as_long_as_all_its_sessions(
     assert seconds["total"] >= before + seconds["evaluate"]
 
 
+@pytest.mark.parametrize("begun", ["device", "host"])
+def test_a_continued_run_augments_where_it_was_begun(
+    run: Train, monkeypatch: pytest.MonkeyPatch, begun: str
+) -> None:
+    """Begun beside a GPU and continued without, it equals what was never interrupted."""
+    whole = run("augment=basic", f"augment.backend={begun}")
+    validate = ExpressionClassifier.validation_step
+
+    def interrupted(self: ExpressionClassifier, *batch: Any) -> None:
+        if self.current_epoch == 1:
+            raise KeyboardInterrupt
+        validate(self, *batch)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("emotion.data.augment.resolve_backend", lambda *_: begun)
+        patched.setattr(ExpressionClassifier, "validation_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run("augment=basic")
+    other = {"device": "host", "host": "device"}[begun]
+    monkeypatch.setattr("emotion.data.augment.resolve_backend", lambda *_: other)
+    continued = run("augment=basic")
+    assert continued.environment["augment_backend"] == begun
+    assert continued.environment["earlier_sessions"][0]["augment_backend"] == begun
+    assert continued.history()["val/loss"].to_list() == whole.history()["val/loss"].to_list()
+    assert all(torch.equal(value, weights(whole)[key]) for key, value in weights(continued).items())
+
+
 def test_a_run_that_died_at_once_says_how_far_it_is(tmp_path: Path) -> None:
     """A status is all that it has left."""
     (tmp_path / "status.json").write_text('{"format": 1, "state": "failed"}')
