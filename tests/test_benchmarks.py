@@ -5,11 +5,13 @@ import os
 import subprocess
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from experiments.benchmarks import report
+from experiments.benchmarks import accuracy, report
+from experiments.benchmarks.bench import Bench
 from experiments.benchmarks.processes import Task, cpu_s, memory_mib
 from experiments.benchmarks.side_by_side import (
     Comparison,
@@ -228,11 +230,48 @@ def test_a_quick_family_runs_and_writes_what_it_found(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_every_family_runs(tmp_path: Path) -> None:
-    families = bench(tmp_path, "--seeds", "2", "--epochs", "2")
-    assert list(families) == ["pipelines", "steps", "epoch", "startup", "sweep", "memory", "growth"]
+    families = bench(tmp_path, "--seeds", "2")
+    assert list(families) == [
+        "pipelines", "steps", "epoch", "accuracy", "startup", "sweep", "memory", "growth"
+    ]  # fmt: skip
     for name, reason in missing(families).items():
         assert "no GPU" in reason or (name.startswith("Keras") and "not installed" in reason), (name, reason)
-    rows = {row["name"]: row for row in families["epoch"]["comparisons"][0]["rows"]}  # type: ignore[index]
-    for name, seeds in (("emotion", 2), ("plain PyTorch", 2), ("emotion, fp32", 1)):
-        assert len(rows[name]["rounds"]) == 2, name  # epochs of the first seed
-        assert rows[name]["notes"]["validation accuracy, epoch 2, %"].count(",") == seeds - 1, name
+    rows = {row["name"]: row for row in families["accuracy"]["comparisons"][0]["rows"]}  # type: ignore[index]
+    for name in ("emotion", "plain PyTorch"):
+        assert len(rows[name]["rounds"]) == 2, name
+
+
+@dataclass
+class Learner:
+    """Reaches its seed's accuracy in its last epoch; counts its epochs."""
+
+    name: str
+    seed: int
+    epochs: list[int]
+
+    def measure(self) -> dict[str, float]:
+        self.epochs.append(self.seed)
+        return {"value": 1.0, "accuracy": self.seed + self.epochs.count(self.seed) / 100}
+
+    def close(self) -> None:
+        pass
+
+
+def test_seeds_that_were_measured_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("experiments.benchmarks.accuracy.has_gpu", lambda: False)
+    epochs: list[int] = []
+    monkeypatch.setattr(
+        "experiments.benchmarks.accuracy.main_candidates",
+        lambda bench, data, device, count, seed: [
+            Learner(name, seed, epochs if name == "emotion" else []) for name in accuracy.NAMES
+        ],
+    )
+    (first,) = accuracy.measure(Bench(tmp_path, seeds=1, epochs=4))
+    assert first.row("emotion").values == [pytest.approx(4)]
+    known = {"accuracy": {"comparisons": [first.to_dict()]}}
+    (second,) = accuracy.measure(Bench(tmp_path, seeds=3, epochs=4, known=known))
+    assert second.row("emotion").values == pytest.approx([4, 104, 204])
+    assert second.row("emotion").notes["by seed"] == "4.0, 104.0, 204.0"
+    assert epochs == [0] * 4 + [1] * 4 + [2] * 4
+    accuracy.measure(Bench(tmp_path, seeds=1, epochs=3, known=known))  # other work
+    assert epochs[12:] == [0] * 3

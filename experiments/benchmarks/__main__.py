@@ -16,13 +16,13 @@ from emotion.errors import EmotionError
 from emotion.training import environment
 from emotion.training.folder import now
 
-from . import epoch, growth, memory, pipelines, report, startup, steps, sweep
+from . import accuracy, epoch, growth, memory, pipelines, report, startup, steps, sweep
 from .bench import Bench, has_gpu
 
 RESULTS = Path(__file__).resolve().parent / "results"
 FAMILIES = {
     module.__name__.rpartition(".")[2]: module
-    for module in (pipelines, steps, epoch, startup, sweep, memory, growth)
+    for module in (pipelines, steps, epoch, accuracy, startup, sweep, memory, growth)
 }
 _STAT = Path("/proc/stat")
 _ASK = """
@@ -50,13 +50,14 @@ def main() -> None:
                 quick=arguments.quick,
                 epochs=arguments.epochs,
                 seeds=arguments.seeds,
+                known=report.known(out),
                 data=Path(root) if root else None,
                 keras=arguments.keras,
             )
             for name in arguments.only or FAMILIES:
                 about = str(FAMILIES[name].__doc__)
                 print(about, flush=True)
-                circumstances = _circumstances(arguments)
+                circumstances = _circumstances(arguments, timed=FAMILIES[name] is not accuracy)
                 comparisons = FAMILIES[name].measure(bench)
                 found = report.family(comparisons, about, circumstances)
                 paths = report.write({name: found}, out)  # after each: an hour's work isn't lost at its end
@@ -72,8 +73,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--quick", action="store_true", help="the smallest work that goes through everything")
     parser.add_argument("--rounds", type=_positive, default=5, help="of each comparison (default: 5)")
-    parser.add_argument("--epochs", type=_positive, help="of the family epoch, for accuracies")
-    parser.add_argument("--seeds", type=_positive, default=1, help="of the family epoch (default: 1)")
+    parser.add_argument("--epochs", type=_positive, default=5, help="of the family accuracy (default: 5)")
+    parser.add_argument("--seeds", type=_positive, default=3, help="of the family accuracy (default: 3)")
     parser.add_argument(
         "--keras", default=sys.executable, metavar="PYTHON", help="the Python that has TensorFlow"
     )
@@ -107,8 +108,8 @@ def _ticks() -> tuple[int, int]:
     return user + nice + system + sum(rest), idle + wait
 
 
-def _circumstances(arguments: argparse.Namespace) -> dict[str, object]:
-    """Machine, versions and command, without paths."""
+def _circumstances(arguments: argparse.Namespace, timed: bool) -> dict[str, object]:
+    """Machine, versions and command, without paths; how busy the machine is where time is measured."""
     described = environment.describe(environment.cores(), "", "cuda:0" if has_gpu() else "cpu")
     typed = [
         f"--{key}={value}" for key in ("rounds", "epochs", "seeds") if (value := getattr(arguments, key))
@@ -119,7 +120,7 @@ def _circumstances(arguments: argparse.Namespace) -> dict[str, object]:
         "made": now(),
         "command": shlex.join(["python", "-m", "experiments.benchmarks", *typed, *keras, *only]),
         "quick": arguments.quick,
-        "busy_before": _busy(),
+        "busy_before": _busy() if timed else None,
         **{key: described[key] for key in ("hardware", "platform", "commit", "dirty")},
         "versions": described["versions"] | _versions_of(arguments.keras),
     }

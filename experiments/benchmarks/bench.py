@@ -2,7 +2,7 @@
 
 import itertools
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,9 @@ class Bench:
         work: a folder for logs and runs, removed afterwards.
         rounds: of each comparison.
         quick: the smallest work that still goes through everything; its numbers mean nothing.
-        epochs: of the epoch family, for accuracies; None: as many as rounds, at most three.
-        seeds: of the epoch family; those after the first train what is compared in accuracy: ours and each peer once.
+        epochs: of the family accuracy.
+        seeds: of the family accuracy.
+        known: earlier results, each family by its name.
         data: the folder of real data sets, with fer2013/ in it.
         keras: the Python that has TensorFlow.
         say: called with a line at a time.
@@ -38,8 +39,9 @@ class Bench:
     work: Path
     rounds: int = 5
     quick: bool = False
-    epochs: int | None = None
-    seeds: int = 1
+    epochs: int = 5
+    seeds: int = 3
+    known: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     data: Path | None = None
     keras: str = sys.executable
     say: Callable[[str], None] = print

@@ -34,19 +34,21 @@ def _plain(comparison: Comparison) -> dict[str, Any]:
 def write(families: dict[str, dict[str, Any]], out: Path) -> list[Path]:
     """Write all three files; a family that wasn't measured this time is kept from the files that are there."""
     out.mkdir(parents=True, exist_ok=True)
-    known = _read(out / JSON) | families
+    all_families = known(out) | families
     paths = [out / JSON, out / MARKDOWN, out / FIGURE]
     with replacing(paths[0]) as part:
-        text = json.dumps({"format": FORMAT, "families": known}, indent=1, ensure_ascii=False)
+        text = json.dumps({"format": FORMAT, "families": all_families}, indent=1, ensure_ascii=False)
         part.write_text(text + "\n")
     with replacing(paths[1]) as part:
-        part.write_text(markdown(known))
+        part.write_text(markdown(all_families))
     with replacing(paths[2]) as part:
-        figure(known, part)
+        figure(all_families, part)
     return paths
 
 
-def _read(path: Path) -> dict[str, dict[str, Any]]:
+def known(out: Path) -> dict[str, dict[str, Any]]:
+    """The families that the results in a folder have."""
+    path = out / JSON
     if not path.is_file():
         return {}
     found = json.loads(path.read_text())
