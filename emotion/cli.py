@@ -329,7 +329,7 @@ def study_table(
     name: Annotated[str, typer.Argument(help="A study, as `emotion study list` calls it.")],
     profile: Annotated[
         str | None,
-        typer.Option("--profile", help="Whose runs; default: full where there are all, else short."),
+        typer.Option("--profile", help="Whose runs; default: of each row full, else short."),
     ] = None,
     results: Results = None,
 ) -> None:

@@ -61,10 +61,10 @@ def run(
 def table(name: str, profile: str | None, results: Path | None) -> None:
     chosen = _profile(profile) if profile else None
     kept = _results(name, results, chosen)
-    _write(name, kept, chosen, {})
     readme = experiments_dir() / name / README
     if results is None and profile is None and readme.is_file():
         page.rewrite(readme, page.BEGIN, page.END, readme_block(name))
+    _write(name, kept, chosen, {})
 
 
 def readme_block(name: str) -> str:

@@ -159,18 +159,16 @@ def gather(
     """Read what is kept of a study.
 
     Args:
-        profile: whose runs; None: of each row the full ones where there are all, else the short ones, else those that
-            there are.
+        profile: whose runs; None: of each row the full ones, else the short ones. Seeds may be missing, folds not.
         unmeasured: why rows could not be measured just now, by name.
     """
     profiles = [profile] if profile else [name for name in PROFILES if name != "smoke"]
     by_profile: dict[str, dict[Profile, Outcome]] = {}
     for row in study.rows:
         known = by_profile.setdefault(row.name, {})
-        for read in (results.of, results.some):
-            for one in profiles:
-                if one not in known and (runs := read(study, row, one)):
-                    known[one] = _outcome(study, row, one, runs)
+        for one in profiles:
+            if runs := results.of(study, row, one) or results.some(study, row, one):
+                known[one] = _outcome(study, row, one, runs)
     outcomes = [
         next(iter(by_profile[row.name].values()), Outcome(row, why=(unmeasured or {}).get(row.name, "")))
         for row in study.rows

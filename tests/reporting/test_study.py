@@ -257,12 +257,15 @@ def test_steps_of_macro_scores_with_rare_classes_are_marked(results: Results, tm
     assert "of disgust, happiness there are under 10" in table.notes[1]
 
 
-def test_one_of_two_seeds_is_shown_where_nothing_is_whole(results: Results, tmp_path: Path) -> None:
+def test_one_seed_in_full_goes_before_a_shortened_row(results: Results, tmp_path: Path) -> None:
     study = small()
-    keep(results, study, "one", "full", 1, tmp_path / "runs")
-    assert cells(gather(study, results), 0)["runs"] == "1 of 2"
     keep(results, study, "one", "short", 0, tmp_path / "runs")
-    row = cells(gather(study, results), 0)  # a whole short row goes before half a full one
+    row = cells(gather(study, results), 0)
+    assert (row["runs"], row["epochs"]) == ("1", "10")
+    keep(results, study, "one", "full", 1, tmp_path / "runs")
+    row = cells(gather(study, results), 0)
+    assert (row["runs"], row["epochs"]) == ("1 of 2", "100")
+    row = cells(gather(study, results, "short"), 0)
     assert (row["runs"], row["epochs"]) == ("1", "10")
 
 
