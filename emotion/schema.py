@@ -620,6 +620,10 @@ class MachineConfig(Group):
         "auto", description="processes that augment; auto: none on the CPU, up to 4 beside a GPU"
     )
     threads: Literal["auto"] | PositiveInt = Field("auto", description="threads of the network on the CPU")
+    images: Literal["auto", "host", "device"] = Field(
+        "auto",
+        description="where prepared images lie in training; auto: on a GPU if they take a tenth of it at most",
+    )
     jobs: PositiveInt = Field(
         1, description="jobs of a sweep at once on each GPU, or on the CPU, whose threads they then share"
     )

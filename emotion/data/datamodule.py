@@ -20,9 +20,10 @@ from emotion.errors import ConfigError, EmotionError
 from emotion.registry import Named
 
 Batch = dict[str, torch.Tensor]
-Changed = tuple[np.ndarray, torch.Tensor | None]
 
 _TARGET = 7  # keeps the stream that labels are drawn from apart from those of augmentation and order
+
+_CHUNK_BYTES = 2**26  # brought to the device at a time
 
 _TRIED = 8  # images; a policy may leave some as they are
 
@@ -37,7 +38,7 @@ class ExpressionDataModule(LightningDataModule):
     store, and `target` (N, K) float32 where the data set has soft labels. Training batches are a function of
     (seed, epoch): worker processes, their number and interruptions don't change them. Where the device augments, a
     training batch leaves the loader as the store has it, beside `changes` (N, P) float32, which are carried out once
-    it is on the device.
+    it is on the device. Where the images lie on the device, Lightning's batches leave the loader without them.
 
     Args:
         store: the prepared data.
@@ -50,6 +51,7 @@ class ExpressionDataModule(LightningDataModule):
             takes less time than handing a batch from process to process.
         eval_batch_size: images an evaluation batch.
         backend: where the arithmetic of `augment` is done.
+        resident: keep all images of the store on the run's device, unless the host augments.
         pinned: hand out batches in page-locked memory, which a GPU fetches faster.
 
     Attributes:
@@ -71,6 +73,7 @@ class ExpressionDataModule(LightningDataModule):
         workers: int,
         eval_batch_size: int,
         backend: augmentation.Backend = "host",
+        resident: bool = False,
         pinned: bool = False,
     ) -> None:
         super().__init__()
@@ -83,28 +86,46 @@ class ExpressionDataModule(LightningDataModule):
         if self.augment is not None:
             _try(self.augment, augment.name, store.size_px, store.channels, backend)
         self.backend = backend
+        self.resident = resident and (self.augment is None or backend == "device")
+        self._there: torch.Tensor | None = None
         self.seed = seed
         self.workers = workers
         self.pinned = pinned
         self.first_epoch = 0
 
     def train_dataloader(self) -> DataLoader[Batch]:
-        return self._loader(self._training_batches(), self.augment, self.store.samples_target)
+        return self._loader(
+            self._training_batches(), self.augment, self.store.samples_target, images=not self.resident
+        )
 
     def val_dataloader(self) -> DataLoader[Batch]:
-        return self.evaluation_dataloader("val")
+        return self._loader(self._consecutive("val"), None, images=not self.resident)
 
     def evaluation_dataloader(self, part: str) -> DataLoader[Batch]:
         """The images of "train", "val" or "test" in store order, unchanged."""
-        return self._loader(ConsecutiveBatches(self.split.part(part), self.eval_batch_size), None)
+        return self._loader(self._consecutive(part), None)
+
+    def _consecutive(self, part: str) -> ConsecutiveBatches:
+        return ConsecutiveBatches(self.split.part(part), self.eval_batch_size)
 
     def on_after_batch_transfer(self, batch: Batch, dataloader_idx: int) -> Batch:
-        """Carry out, on the device, what the loader has left to do."""
-        if "changes" not in batch:
-            return batch
-        changes = batch.pop("changes")
-        augment = cast(augmentation.DeviceAugmenter, self.augment)
-        return {**batch, "image": augment.on_device(batch["image"], changes)}
+        """Do, on the device, what the loader has left to do."""
+        if "image" not in batch:
+            batch["image"] = self._images_on(batch["index"].device)[batch["index"]]
+        if "changes" in batch:
+            augment = cast(augmentation.DeviceAugmenter, self.augment)
+            batch["image"] = augment.on_device(batch["image"], batch.pop("changes"))
+        return batch
+
+    def _images_on(self, device: torch.device) -> torch.Tensor:
+        """All images of the store, brought to the device when first asked for."""
+        if self._there is None or self._there.device != device:
+            images = self.store.images
+            self._there = torch.empty(images.shape, dtype=torch.uint8, device=device)
+            step = max(1, _CHUNK_BYTES // images[:1].nbytes)
+            for first in range(0, len(images), step):
+                self._there[first : first + step] = torch.from_numpy(np.array(images[first : first + step]))
+        return self._there
 
     def batch_ids(self, epoch: int, batch: int) -> list[str]:
         """The sample ids of one training batch of this rank, for whoever asks what went wrong in it."""
@@ -137,13 +158,14 @@ class ExpressionDataModule(LightningDataModule):
         batches: EpochBatches | ConsecutiveBatches,
         augment: augmentation.Augmenter | None,
         sample_target: bool = False,
+        images: bool = True,
     ) -> DataLoader[Batch]:
         changed = (
             _Change(augment, self.seed, self.sampling.first_augmented, self.backend) if augment else None
         )
         workers = self.workers if changed and self.backend == "host" else 0
         return DataLoader(
-            _Images(self.store, changed, self.seed, sample_target),
+            _Images(self.store, changed, self.seed, sample_target, images),
             batch_sampler=batches,
             num_workers=workers,
             persistent_workers=workers > 0,
@@ -191,36 +213,45 @@ class _Change:
     first: int
     backend: augmentation.Backend
 
-    def __call__(self, images: np.ndarray, keys: np.ndarray, draw: np.ndarray, epoch: np.ndarray) -> Changed:
-        """The images, changed or as they are, and what the device is to do to them.
+    def __call__(
+        self, images: np.ndarray, keys: np.ndarray, draw: np.ndarray, epoch: np.ndarray
+    ) -> np.ndarray:
+        """The changed images; `images` may be changed themselves.
 
         Args:
-            images: (N, H, W, C) uint8; may be changed.
+            images: (N, H, W, C) uint8.
             keys, draw, epoch: (N,), what the random streams are a function of beside the seed.
         """
         chosen = draw >= self.first
         streams = counter.mix(self.seed, epoch, keys, draw)
-        if self.backend == "device":
-            policy = cast(augmentation.DeviceAugmenter, self.augment)
-            changes = policy.changes(streams, *images.shape[1:3])
-            changes[~chosen] = policy.unchanged()
-            return images, torch.from_numpy(changes.astype(np.float32))
         if chosen.all():
-            return self.augment(images, streams), None
+            return self.augment(images, streams)
         if chosen.any():
             images[chosen] = self.augment(images[chosen], streams[chosen])
-        return images, None
+        return images
+
+    def for_device(
+        self, edges: tuple[int, int], keys: np.ndarray, draw: np.ndarray, epoch: np.ndarray
+    ) -> torch.Tensor:
+        """What the device is to do to images of these edges, (N, P) float32."""
+        policy = cast(augmentation.DeviceAugmenter, self.augment)
+        changes = policy.changes(counter.mix(self.seed, epoch, keys, draw), *edges)
+        changes[draw < self.first] = policy.unchanged()
+        return torch.from_numpy(changes.astype(np.float32))
 
 
 class _Images(Dataset[Any]):
     """Whole batches from the store."""
 
-    def __init__(self, store: Store, change: _Change | None, seed: int, sample_target: bool) -> None:
+    def __init__(
+        self, store: Store, change: _Change | None, seed: int, sample_target: bool, images: bool
+    ) -> None:
         self.store = store
         self.change = change
+        self.with_images = images
         self.seed = seed
-        self.keys = store.keys if change is not None or sample_target else None
-        self.targets = store.targets  # here and not in a worker: what it reads with mustn't run after a fork
+        # here and not in a worker: what they are read with mustn't run after a fork
+        self.keys, self.targets = store.keys, store.targets
         self.sample_target = sample_target
 
     def __len__(self) -> int:
@@ -231,21 +262,19 @@ class _Images(Dataset[Any]):
 
     def __getitems__(self, draws: list[Draw]) -> Batch:
         rows, draw, epoch = np.ascontiguousarray(np.array(draws, np.int64).T)
-        images = self.store.images[rows]
-        changes = None
-        if self.change is not None and self.keys is not None:
-            images, changes = self.change(images, self.keys[rows], draw, epoch)
-        batch = {
-            "image": torch.from_numpy(np.asarray(images)),
-            "label": torch.from_numpy(self.store.labels[rows]),
-            "index": torch.from_numpy(rows),
-        }
-        if changes is not None:
-            batch["changes"] = changes
+        batch = {"label": torch.from_numpy(self.store.labels[rows]), "index": torch.from_numpy(rows)}
+        change, keys = self.change, self.keys[rows]
+        if self.with_images:
+            images = self.store.images[rows]
+            if change is not None and change.backend == "host":
+                images = change(images, keys, draw, epoch)
+            batch["image"] = torch.from_numpy(np.asarray(images))
+        if change is not None and change.backend == "device":
+            batch["changes"] = change.for_device(self.store.images.shape[1:3], keys, draw, epoch)
         if self.targets is not None:
             targets = self.targets[rows]
-            if self.sample_target and self.keys is not None:
-                targets = sampled(targets, counter.mix(_TARGET, self.seed, epoch, self.keys[rows], draw))
+            if self.sample_target:
+                targets = sampled(targets, counter.mix(_TARGET, self.seed, epoch, keys, draw))
             batch["target"] = torch.from_numpy(targets)
         return batch
 

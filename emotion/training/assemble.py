@@ -18,6 +18,7 @@ from emotion.schema import RunConfig
 from emotion.training import environment, transfer
 
 NAN_CHECK_STEPS_GPU = 50
+RESIDENT_SHARE = 0.1  # of a GPU's memory that prepared images may take; batches are looked up there
 
 
 def choose_device(devices: int | str) -> torch.device:
@@ -65,8 +66,16 @@ def make_data(
         workers=environment.resolve_workers(config.machine.workers, device.type),
         eval_batch_size=config.evaluation.batch_size,
         backend=backend or augmentation.resolve_backend(config.augment, device.type),
+        resident=_resident(config.machine.images, store, device),
         pinned=device.type == "cuda",
     )
+
+
+def _resident(wanted: str, store: Store, device: torch.device) -> bool:
+    """Whether the store's images lie on the device in training."""
+    if wanted == "auto" and device.type == "cuda":
+        return store.images.nbytes <= RESIDENT_SHARE * torch.cuda.get_device_properties(device).total_memory
+    return wanted == "device"
 
 
 def make_classifier(

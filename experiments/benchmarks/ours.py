@@ -245,7 +245,7 @@ def grow(turns: Turns, overrides: list[str], folds: list[int], folder: str) -> N
         data = make_data(config, store, device)
         facts["split s"] = time.perf_counter() - began
         batches = iter(data.train_dataloader())
-        seen = len(next(batches)["image"])
+        seen = len(next(batches)["label"])
         facts["first batch s"] = facts["open s"] + time.perf_counter() - began
         if before is not None:
             facts["bytes an image, freed ones too"] = ((_private_bytes() or 0) - before) / count
@@ -253,7 +253,7 @@ def grow(turns: Turns, overrides: list[str], folds: list[int], folder: str) -> N
             facts["bytes an image beyond the map"] = ((_private_bytes() or 0) - before) / count
         began = time.perf_counter()
         for batch in batches:
-            seen += len(batch["image"])
+            seen += len(batch["label"])
         facts["pass s"] = time.perf_counter() - began
         for number in folds:
             of = compose([*overrides, "fold=0", f"folds={number}"])

@@ -217,7 +217,7 @@ def test_augmentation_in_validation_would_be_noticed(store: Store, monkeypatch: 
     assert not unchanged(epoch(data, 0), store)
     assert unchanged(epoch(module(store, augment=AugmentNone()), 0), store)
     real = data._loader
-    monkeypatch.setattr(data, "_loader", lambda batches, _: real(batches, data.augment))
+    monkeypatch.setattr(data, "_loader", lambda batches, _, **__: real(batches, data.augment))
     assert not unchanged(data.val_dataloader(), store)
 
 
@@ -245,12 +245,28 @@ def test_the_device_is_left_the_arithmetic_alone(store: Store, sampling: Any) ->
     assert not unchanged(found, store)
 
 
+@pytest.mark.parametrize("augment", [AugmentBasic(), AugmentNone()], ids=lambda a: a.name)
+def test_images_that_lie_on_the_device_make_the_same_batches(
+    store: Store, augment: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emotion.data.datamodule._CHUNK_BYTES", 1000)  # so that they are brought in parts
+    sent, kept = (
+        module(store, augment=augment, backend="device", resident=resident) for resident in (False, True)
+    )
+    assert not any("image" in batch for batch in [*epoch(kept, 1), *kept.val_dataloader()])
+    assert same(on_device(sent, epoch(sent, 1)), on_device(kept, epoch(kept, 1)))
+    assert same(on_device(sent, sent.val_dataloader()), on_device(kept, kept.val_dataloader()))
+    assert unchanged(kept.evaluation_dataloader("val"), store)  # for whoever has no device
+    assert kept._images_on(torch.device("cpu")) is kept._images_on(torch.device("cpu"))  # brought once
+    assert not module(store, backend="host", resident=True).resident  # the host needs them
+
+
 def test_the_device_leaves_validation_as_it_is(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     data = module(store, backend="device")
     for part in ("val", "test"):
         assert unchanged(on_device(data, data.evaluation_dataloader(part)), store)
     real = data._loader
-    monkeypatch.setattr(data, "_loader", lambda batches, _: real(batches, data.augment))
+    monkeypatch.setattr(data, "_loader", lambda batches, _, **__: real(batches, data.augment))
     assert not unchanged(on_device(data, data.val_dataloader()), store)  # as it would be noticed
 
 

@@ -3,6 +3,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -494,9 +495,37 @@ def test_batches_are_pinned_for_a_gpu_alone(
 ) -> None:
     """With machine.devices=cpu the GPU, which may be full, isn't touched, though it is there."""
     monkeypatch.setattr("torch.cuda.is_available", lambda: True)
-    config = compose([*TINY])
+    config = compose([*TINY, "machine.images=host"])
     store = open_store(config.data, config.preprocess, cache_dir)
     assert make_data(config, store, torch.device(device)).train_dataloader().pin_memory == pinned
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "memory", "expected"),
+    [
+        ("auto", "cuda", 11, True),
+        ("auto", "cuda", 9, False),
+        ("auto", "cpu", 11, False),
+        ("host", "cuda", 11, False),
+        ("device", "cuda", 9, True),
+    ],
+)
+def test_images_lie_on_a_gpu_that_has_room(
+    cache_dir: Path, monkeypatch: pytest.MonkeyPatch, wanted: str, device: str, memory: int, expected: bool
+) -> None:
+    config = compose([*TINY, f"machine.images={wanted}"])
+    store = open_store(config.data, config.preprocess, cache_dir)
+    gpu = SimpleNamespace(total_memory=memory * store.images.nbytes)
+    monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: gpu)
+    assert make_data(config, store, torch.device(device)).resident == expected
+
+
+def test_where_images_lie_changes_no_weight(run: Train) -> None:
+    sent = run("augment=basic", "augment.backend=device")
+    first = {key: value.clone() for key, value in weights(sent).items()}
+    kept = run("augment=basic", "augment.backend=device", "machine.images=device", "force=true")
+    assert kept.path == sent.path  # it isn't part of the identity
+    assert all(torch.equal(value, first[key]) for key, value in weights(kept).items())
 
 
 def test_a_compiled_network_learns_the_same_and_keeps_its_names(
