@@ -617,12 +617,13 @@ class MachineConfig(Group):
         "auto", description="auto: a GPU where there is one; cpu; or the number of a GPU"
     )
     workers: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
-        "auto", description="processes that augment; auto: none on the CPU, up to 4 beside a GPU"
+        "auto",
+        description="processes that augment, where the host does; auto: none on the CPU, up to 4 beside a GPU",
     )
     threads: Literal["auto"] | PositiveInt = Field("auto", description="threads of the network on the CPU")
     images: Literal["auto", "host", "device"] = Field(
         "auto",
-        description="where prepared images lie in training; auto: on a GPU if they take a tenth of it at most",
+        description="where prepared images lie in training, unless the host augments them; auto: on a GPU with room",
     )
     jobs: PositiveInt = Field(
         1, description="jobs of a sweep at once on each GPU, or on the CPU, whose threads they then share"

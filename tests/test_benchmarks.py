@@ -236,42 +236,61 @@ def test_every_family_runs(tmp_path: Path) -> None:
     ]  # fmt: skip
     for name, reason in missing(families).items():
         assert "no GPU" in reason or (name.startswith("Keras") and "not installed" in reason), (name, reason)
-    rows = {row["name"]: row for row in families["accuracy"]["comparisons"][0]["rows"]}  # type: ignore[index]
-    for name in ("emotion", "plain PyTorch"):
-        assert len(rows[name]["rounds"]) == 2, name
+    for comparison in families["accuracy"]["comparisons"]:  # type: ignore[attr-defined]
+        rows = {row["name"]: row for row in comparison["rows"]}
+        assert all(len(rows[name]["rounds"]) == 1 for name in ("emotion", "plain PyTorch"))
 
 
 @dataclass
 class Learner:
-    """Reaches its seed's accuracy in its last epoch; counts its epochs."""
+    """Reaches its seed's accuracy in its last epoch; tells each epoch."""
 
     name: str
     seed: int
-    epochs: list[int]
+    told: list[tuple[str, int]]
+    missing: str = ""
 
     def measure(self) -> dict[str, float]:
-        self.epochs.append(self.seed)
-        return {"value": 1.0, "accuracy": self.seed + self.epochs.count(self.seed) / 100}
+        if self.missing:
+            raise NotMeasuredError(self.missing)
+        self.told.append((self.name, self.seed))
+        return {"value": 1.0, "accuracy": self.seed + self.told.count((self.name, self.seed)) / 100}
 
     def close(self) -> None:
         pass
 
 
-def test_seeds_that_were_measured_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_accuracies_that_were_measured_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[tuple[str, int]] = []
+    missing = {"Keras, tf.data": "not installed"}
+
+    def measured(known: list[Comparison], **settings: int) -> list[Comparison]:
+        plain = {"accuracy": {"comparisons": [json.loads(json.dumps(one.to_dict())) for one in known]}}
+        return accuracy.measure(Bench(tmp_path, known=plain, **settings))  # type: ignore[arg-type]
+
     monkeypatch.setattr("experiments.benchmarks.accuracy.has_gpu", lambda: False)
-    epochs: list[int] = []
     monkeypatch.setattr(
         "experiments.benchmarks.accuracy.main_candidates",
-        lambda bench, data, device, count, seed: [
-            Learner(name, seed, epochs if name == "emotion" else []) for name in accuracy.NAMES
+        lambda bench, data, device, epochs, seed: [
+            Learner(name, seed, told, missing.get(name, ""))
+            for name in ("emotion", "plain PyTorch", "Keras, tf.data")
         ],
     )
-    (first,) = accuracy.measure(Bench(tmp_path, seeds=1, epochs=4))
-    assert first.row("emotion").values == [pytest.approx(4)]
-    known = {"accuracy": {"comparisons": [first.to_dict()]}}
-    (second,) = accuracy.measure(Bench(tmp_path, seeds=3, epochs=4, known=known))
-    assert second.row("emotion").values == pytest.approx([4, 104, 204])
-    assert second.row("emotion").notes["by seed"] == "4.0, 104.0, 204.0"
-    assert epochs == [0] * 4 + [1] * 4 + [2] * 4
-    accuracy.measure(Bench(tmp_path, seeds=1, epochs=3, known=known))  # other work
-    assert epochs[12:] == [0] * 3
+    first = measured([], seeds=1, epochs=4)
+    assert [row.values for row in first[0].rows] == [[pytest.approx(4)], [pytest.approx(4)], []]
+    assert first[0].row("Keras, tf.data").missing == "not installed"
+    missing.clear()
+    told.clear()
+    second = measured(first, seeds=2, epochs=4)
+    assert second[0].row("emotion") == first[0].row("emotion")  # with its date and commit
+    assert second[0].row("Keras, tf.data").values == [pytest.approx(4)]
+    assert [row.values for row in second[1].rows] == [[pytest.approx(104)]] * 3
+    assert {(name, seed): told.count((name, seed)) for name, seed in told} == {
+        ("Keras, tf.data", 0): 4, ("emotion", 1): 4, ("plain PyTorch", 1): 4, ("Keras, tf.data", 1): 4
+    }  # fmt: skip
+    told.clear()
+    third = measured(second, seeds=1, epochs=3)  # other work: beside what there is
+    assert third[:2] == second
+    assert len(told) == 9
+    assert measured(third, seeds=2, epochs=4) == third  # nothing is left
+    assert len(told) == 9

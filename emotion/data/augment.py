@@ -73,17 +73,23 @@ def build(section: Named) -> Augmenter | None:
     """
     if entries("augment")[section.name].builder is None:
         return None
-    augmenter: Augmenter = builder("augment", section.name)(**section.model_dump(exclude={"name", "backend"}))
+    ours = {"name", "backend"} if _can_leave_it_to_the_device(section) else {"name"}
+    augmenter: Augmenter = builder("augment", section.name)(**section.model_dump(exclude=ours))
     return augmenter
 
 
+def _can_leave_it_to_the_device(section: Named) -> bool:
+    has_builder = entries("augment")[section.name].builder is not None
+    return has_builder and hasattr(builder("augment", section.name), "on_device")
+
+
 def resolve_backend(section: Named, device: str) -> Backend:
-    """Where a policy's arithmetic is done: what its key `backend` says, auto: on a CUDA GPU; without that key here.
+    """Where a policy's arithmetic is done: where its key `backend` says, auto: on a CUDA GPU; on the host for others.
 
     Args:
         device: the type of the run's device, as torch calls it.
     """
-    wanted = getattr(section, "backend", "host")
+    wanted = getattr(section, "backend", "host") if _can_leave_it_to_the_device(section) else "host"
     if wanted == "auto":
         return "device" if device == "cuda" else "host"
     return cast(Backend, wanted)

@@ -15,26 +15,25 @@ if TYPE_CHECKING:
 def apply(policy: "Basic", images: Tensor, changes: Tensor) -> Tensor:
     """The changed images, uint8 (N, H, W, C) on the device of `images`.
 
-    Computed in 32-bit floats whatever the training's precision and rounded once, at the end; the host rounds after
-    each step, and places to 1/32 pixel.
+    Computed in 32-bit floats and rounded once, at the end; the host rounds after each step, and places to 1/32 pixel.
+    To be called outside of autocast, as Lightning calls what comes before a step.
 
     Args:
         policy: says which steps there are.
         images: uint8 (N, H, W, C), C 1 or 3.
         changes: (N, COLUMNS) float32, from `Basic.changes`.
     """
-    with torch.no_grad(), torch.autocast(images.device.type, enabled=False):
-        x = _warped(images.permute(0, 3, 1, 2).float(), changes[:, INVERSE])
-        if policy.lights:
-            mean = _grey(x).mean((1, 2, 3), keepdim=True)
-            x = (_each(changes, BRIGHTNESS) * (mean + _each(changes, CONTRAST) * (x - mean))).clamp(0, 255)
-        if policy.saturates and x.shape[1] == 3:
-            x = torch.lerp(_grey(x).expand_as(x), x, _each(changes, SATURATION)).clamp(0, 255)
-        if policy.turns_hue and x.shape[1] == 3:
-            x = _hue_turned(x, _each(changes, HUE))
-        if policy.erases:
-            x = _without_rectangle(x, changes[:, ERASED])
-        return x.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
+    x = _warped(images.permute(0, 3, 1, 2).float(), changes[:, INVERSE])
+    if policy.lights:
+        mean = _grey(x).mean((1, 2, 3), keepdim=True)
+        x = (_each(changes, BRIGHTNESS) * (mean + _each(changes, CONTRAST) * (x - mean))).clamp(0, 255)
+    if policy.saturates and x.shape[1] == 3:
+        x = torch.lerp(_grey(x).expand_as(x), x, _each(changes, SATURATION)).clamp(0, 255)
+    if policy.turns_hue and x.shape[1] == 3:
+        x = _hue_turned(x, _each(changes, HUE))
+    if policy.erases:
+        x = _without_rectangle(x, changes[:, ERASED])
+    return x.round().to(torch.uint8).permute(0, 2, 3, 1).contiguous()
 
 
 def _each(changes: Tensor, column: int) -> Tensor:

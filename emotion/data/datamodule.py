@@ -87,7 +87,7 @@ class ExpressionDataModule(LightningDataModule):
             _try(self.augment, augment.name, store.size_px, store.channels, backend)
         self.backend = backend
         self.resident = resident and (self.augment is None or backend == "device")
-        self._there: torch.Tensor | None = None
+        self._on_device: torch.Tensor | None = None
         self.seed = seed
         self.workers = workers
         self.pinned = pinned
@@ -117,15 +117,20 @@ class ExpressionDataModule(LightningDataModule):
             batch["image"] = augment.on_device(batch["image"], batch.pop("changes"))
         return batch
 
+    def teardown(self, stage: str) -> None:
+        self._on_device = None
+
     def _images_on(self, device: torch.device) -> torch.Tensor:
         """All images of the store, brought to the device when first asked for."""
-        if self._there is None or self._there.device != device:
+        if self._on_device is None or self._on_device.device != device:
             images = self.store.images
-            self._there = torch.empty(images.shape, dtype=torch.uint8, device=device)
+            self._on_device = torch.empty(images.shape, dtype=torch.uint8, device=device)
             step = max(1, _CHUNK_BYTES // images[:1].nbytes)
             for first in range(0, len(images), step):
-                self._there[first : first + step] = torch.from_numpy(np.array(images[first : first + step]))
-        return self._there
+                self._on_device[first : first + step] = torch.from_numpy(
+                    np.array(images[first : first + step])
+                )
+        return self._on_device
 
     def batch_ids(self, epoch: int, batch: int) -> list[str]:
         """The sample ids of one training batch of this rank, for whoever asks what went wrong in it."""
@@ -266,7 +271,7 @@ class _Images(Dataset[Any]):
         change, keys = self.change, self.keys[rows]
         if self.with_images:
             images = self.store.images[rows]
-            if change is not None and change.backend == "host":
+            if change is not None and change.backend != "device":
                 images = change(images, keys, draw, epoch)
             batch["image"] = torch.from_numpy(np.asarray(images))
         if change is not None and change.backend == "device":

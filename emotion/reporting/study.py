@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -55,6 +56,7 @@ _MIB = 2**20 / 1e6
 _STEP_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
 _SCORES = {"balanced_accuracy": "balanced accuracy", "f1_macro": "macro F1", "log_loss": "log loss"}
 _CLASS_SCORES = ("precision", "recall", "f1")
+_TASK = re.compile(r"-s(\d+)(?:-f(\d+))?$")  # how a kept run's folder ends: seed and fold
 _FACES, _DRAWS = 3, 8  # of a policy's grid
 
 
@@ -159,7 +161,8 @@ def gather(
     """Read what is kept of a study.
 
     Args:
-        profile: whose runs; None: of each row the full ones, else the short ones. Seeds may be missing, folds not.
+        profile: whose runs; None: of each row the full ones, else the short ones. Of a row that is trained without
+            folds, seeds may be missing.
         unmeasured: why rows could not be measured just now, by name.
     """
     profiles = [profile] if profile else [name for name in PROFILES if name != "smoke"]
@@ -401,9 +404,16 @@ def _step(found: StudyTable, row: Row) -> tuple[Outcome, Outcome] | None:
     others = found.by_profile.get(row.against or "", {})
     for profile, outcome in found.by_profile[row.name].items():
         other = others.get(profile)
-        if other is not None and outcome.tables and other.tables:
+        if other is not None and outcome.tables and other.tables and _alike(outcome, other):
             return outcome, other
     return None
+
+
+def _alike(one: Outcome, other: Outcome) -> bool:
+    """Whether two rows have runs of the same seeds and folds; an ensemble is held against whatever there is."""
+    seeds = [[_TASK.search(run.path.name) for run in outcome.runs] for outcome in (one, other)]
+    numbers = [[found and found.groups() for found in of] for of in seeds]
+    return bool(one.row.ensemble or other.row.ensemble) or numbers[0] == numbers[1]
 
 
 def class_tables(found: StudyTable) -> Iterator[Table]:

@@ -1,5 +1,6 @@
 """The pieces of a run from its configuration: the device, the split, the batches, the network."""
 
+import math
 from typing import Any
 
 import numpy as np
@@ -14,11 +15,11 @@ from emotion.errors import RunError
 from emotion.models import network as door
 from emotion.models.classifier import ExpressionClassifier
 from emotion.models.device import DevicePreprocess
-from emotion.schema import RunConfig
+from emotion.schema import MachineConfig, RunConfig
 from emotion.training import environment, transfer
 
 NAN_CHECK_STEPS_GPU = 50
-RESIDENT_SHARE = 0.1  # of a GPU's memory that prepared images may take; batches are looked up there
+RESIDENT_SHARE = 0.1  # of a job's share of a GPU's memory, for prepared images
 
 
 def choose_device(devices: int | str) -> torch.device:
@@ -66,16 +67,17 @@ def make_data(
         workers=environment.resolve_workers(config.machine.workers, device.type),
         eval_batch_size=config.evaluation.batch_size,
         backend=backend or augmentation.resolve_backend(config.augment, device.type),
-        resident=_resident(config.machine.images, store, device),
+        resident=_resident(config.machine, store, device),
         pinned=device.type == "cuda",
     )
 
 
-def _resident(wanted: str, store: Store, device: torch.device) -> bool:
+def _resident(machine: MachineConfig, store: Store, device: torch.device) -> bool:
     """Whether the store's images lie on the device in training."""
-    if wanted == "auto" and device.type == "cuda":
-        return store.images.nbytes <= RESIDENT_SHARE * torch.cuda.get_device_properties(device).total_memory
-    return wanted == "device"
+    if machine.images == "auto" and device.type == "cuda":
+        memory = torch.cuda.get_device_properties(device).total_memory / machine.jobs
+        return math.prod(store.images.shape) <= RESIDENT_SHARE * memory
+    return machine.images == "device"
 
 
 def make_classifier(

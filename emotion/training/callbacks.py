@@ -43,6 +43,7 @@ class EpochKeeper(lightning.Callback):
         self.best: dict[str, Any] | None = None
         self.train_s = 0.0
         self._started = self._validating = 0.0
+        self._seen = 0
 
     @property
     def monitor(self) -> str:
@@ -93,6 +94,8 @@ class EpochKeeper(lightning.Callback):
         self._started = time.perf_counter()
 
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        assert isinstance(pl_module, ExpressionClassifier)
+        self._seen = pl_module.images_seen  # a GPU has done them all once it can say so
         self._validating = time.perf_counter()
 
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
@@ -108,7 +111,7 @@ class EpochKeeper(lightning.Callback):
             "lr": trainer.optimizers[0].param_groups[0]["lr"],
             **totals,
             "seconds": round(seconds, 3),
-            "images_per_s": round(pl_module.images_seen / (self._validating - self._started), 1),
+            "images_per_s": round(self._seen / (self._validating - self._started), 1),
         }
         self.history.append(row)
         self.confusions.append(pl_module.validation_confusion())

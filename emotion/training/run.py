@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 import logging
+import math
 import time
 import traceback
 import warnings
@@ -223,6 +224,8 @@ class Run:
         )
         if config.trainer.compile:
             classifier.network.compile()  # in place: weights keep their names
+        if data.resident:
+            self.log(f"All images lie on {device}: {math.prod(self.store.images.shape) / 1e6:,.0f} MB.")
         if last is not None:
             data.first_epoch = last.epochs
             self.log(f"Continuing from {last.file.relative_to(folder.path)}.")

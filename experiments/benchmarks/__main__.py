@@ -112,7 +112,9 @@ def _circumstances(arguments: argparse.Namespace, timed: bool) -> dict[str, obje
     """Machine, versions and command, without paths; how busy the machine is where time is measured."""
     described = environment.describe(environment.cores(), "", "cuda:0" if has_gpu() else "cpu")
     typed = [
-        f"--{key}={value}" for key in ("rounds", "epochs", "seeds") if (value := getattr(arguments, key))
+        f"--{key}={value}"
+        for key in ("rounds", "epochs", "seeds")
+        if (value := getattr(arguments, key)) != _parser().get_default(key)
     ]
     only = ["--only", *arguments.only] if arguments.only else []
     keras = ["--keras", "PYTHON"] if arguments.keras != sys.executable else []

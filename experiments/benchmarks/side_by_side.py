@@ -6,7 +6,7 @@ in every round see the same drift, so a ratio is taken within a round and only t
 
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, Protocol
 
 Measured = Mapping[str, Any]
@@ -117,6 +117,14 @@ class Comparison:
     goals: dict[str, tuple[float | None, ...]] = field(default_factory=dict)
     limits: dict[str, float] = field(default_factory=dict)
     most: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> "Comparison":
+        """Of what `to_dict` gave, whatever was added to it since."""
+        given = {one.name: plain[one.name] for one in fields(cls)}
+        rows = [Row(**{one.name: row[one.name] for one in fields(Row)}) for row in plain["rows"]]
+        goals = {name: tuple(wanted) for name, wanted in plain["goals"].items()}
+        return cls(**given | {"rows": rows, "ours": tuple(plain["ours"]), "goals": goals})
 
     def row(self, name: str) -> Row:
         return next(row for row in self.rows if row.name == name)

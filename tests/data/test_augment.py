@@ -3,7 +3,8 @@
 import colorsys
 import pickle
 from functools import partial
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from emotion import counter
 from emotion.data import augment, augment_device
 from emotion.data.drawn import DrawnFaces
 from emotion.data.preparation import Preparation
+from emotion.registry import Named
 from emotion.schema import AugmentBasic, AugmentNone, AugmentRand, AugmentTrivial
 
 RNG = np.random.default_rng(0)
@@ -287,8 +289,7 @@ def test_the_device_leaves_alone_what_is_to_stay() -> None:
     assert isinstance(change, augment.Basic)
     images = torch.from_numpy(np.stack([COLOUR] * 3))
     rows = torch.from_numpy(np.stack([change.unchanged()] * 3)).float()
-    with torch.autocast("cpu", torch.bfloat16):  # whose 8 bits would round bytes and places
-        assert torch.equal(change.on_device(images, rows), images)
+    assert torch.equal(change.on_device(images, rows), images)
 
 
 @pytest.mark.parametrize(
@@ -305,3 +306,23 @@ def test_the_device_leaves_alone_what_is_to_stay() -> None:
 )
 def test_where_pixels_are_computed(section: Any, device: str, expected: str) -> None:
     assert augment.resolve_backend(section, device) == expected
+
+
+def test_a_policy_s_own_key_named_backend_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a policy that can't leave its arithmetic to the device."""
+
+    class Section(Named):
+        name: Literal["inverted"] = "inverted"
+        backend: Literal["numpy", "cv2"] = "cv2"
+
+    given = []
+
+    class Inverted:
+        def __init__(self, backend: str) -> None:
+            given.append(backend)
+
+    monkeypatch.setattr(augment, "entries", lambda group: {"inverted": SimpleNamespace(builder="here")})
+    monkeypatch.setattr(augment, "builder", lambda group, name: Inverted)
+    augment.build(Section())
+    assert given == ["cv2"]
+    assert augment.resolve_backend(Section(), "cuda") == "host"

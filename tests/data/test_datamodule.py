@@ -32,6 +32,7 @@ from emotion.schema import (
     UndersampleSampling,
 )
 
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # on few cores
 MakeStore = Callable[..., Store]
 Batch = dict[str, torch.Tensor]
 LABELS = [0] * 80 + [1] * 44 + [2] * 6

@@ -16,6 +16,7 @@ from emotion.data.table import SampleTable
 from emotion.errors import DataError
 from emotion.schema import AugmentNone, NaturalSampling
 
+pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # on few cores
 LABELS = [0, 1, 2, 0, 1, 2]
 TARGETS = [[0.5, 0.25, 0.25], [0, 1, 0], [0.25, 0, 0.75], [1, 0, 0], [0.25, 0.5, 0.25], [0, 0.25, 0.75]]
 MakeTable = Callable[..., SampleTable]

@@ -269,6 +269,23 @@ def test_one_seed_in_full_goes_before_a_shortened_row(results: Results, tmp_path
     assert (row["runs"], row["epochs"]) == ("1", "10")
 
 
+@pytest.mark.parametrize("seeds", [([0, 1], [0]), ([0], [1])])
+def test_a_step_is_taken_between_the_same_seeds(
+    results: Results, tmp_path: Path, seeds: tuple[list[int], list[int]]
+) -> None:
+    """Else by a profile in which both have them, or not at all."""
+    study = small()
+    for row, full in zip(("one", "two"), seeds, strict=True):
+        for seed in full:
+            keep(results, study, row, "full", seed, tmp_path / f"{row}{seed}")
+    assert steps(gather(study, results)) is None
+    for row in ("one", "two"):
+        keep(results, study, row, "short", 0, tmp_path / f"{row}short")
+    table = steps(gather(study, results))
+    assert table is not None
+    assert [row[2].text for row in table.rows] == ["short"]
+
+
 @pytest.mark.parametrize("profile", PROFILES)
 def test_what_a_profile_changes(profile: Profile) -> None:
     study = small()

@@ -14,6 +14,7 @@ from PIL import Image
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, log_loss
 
 import emotion
+from emotion.data.datamodule import ExpressionDataModule
 from emotion.data.dataset import open_store
 from emotion.errors import ConfigError, RunError
 from emotion.evaluation import predictions
@@ -501,29 +502,48 @@ def test_batches_are_pinned_for_a_gpu_alone(
 
 
 @pytest.mark.parametrize(
-    ("wanted", "device", "memory", "expected"),
+    ("overrides", "device", "memory", "expected"),
     [
-        ("auto", "cuda", 11, True),
-        ("auto", "cuda", 9, False),
-        ("auto", "cpu", 11, False),
-        ("host", "cuda", 11, False),
-        ("device", "cuda", 9, True),
+        ([], "cuda", 11, True),
+        ([], "cuda", 9, False),
+        (["machine.jobs=2"], "cuda", 19, False),
+        (["machine.jobs=2"], "cuda", 21, True),
+        (["data.classes=[anger,fear]"], "cuda", 11, True),
+        ([], "cpu", 11, False),
+        (["machine.images=host"], "cuda", 11, False),
+        (["machine.images=device"], "cuda", 9, True),
+        (["machine.images=device", "augment=trivial"], "cuda", 11, False),
     ],
 )
 def test_images_lie_on_a_gpu_that_has_room(
-    cache_dir: Path, monkeypatch: pytest.MonkeyPatch, wanted: str, device: str, memory: int, expected: bool
+    cache_dir: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    overrides: list[str],
+    device: str,
+    memory: int,
+    expected: bool,
 ) -> None:
-    config = compose([*TINY, f"machine.images={wanted}"])
+    config = compose([*TINY, *overrides])
     store = open_store(config.data, config.preprocess, cache_dir)
-    gpu = SimpleNamespace(total_memory=memory * store.images.nbytes)
+    gpu = SimpleNamespace(total_memory=memory * np.asarray(store.images).nbytes)
     monkeypatch.setattr("torch.cuda.get_device_properties", lambda device: gpu)
     assert make_data(config, store, torch.device(device)).resident == expected
 
 
-def test_where_images_lie_changes_no_weight(run: Train) -> None:
+def test_where_images_lie_changes_no_weight(run: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     sent = run("augment=basic", "augment.backend=device")
     first = {key: value.clone() for key, value in weights(sent).items()}
+    asked = []
+    look_up = ExpressionDataModule._images_on
+
+    def seen(self: ExpressionDataModule, device: torch.device) -> torch.Tensor:
+        asked.append(device)
+        return look_up(self, device)
+
+    monkeypatch.setattr(ExpressionDataModule, "_images_on", seen)
     kept = run("augment=basic", "augment.backend=device", "machine.images=device", "force=true")
+    assert asked
+    assert "All images lie on cpu" in kept.file("log.txt").read_text()
     assert kept.path == sent.path  # it isn't part of the identity
     assert all(torch.equal(value, first[key]) for key, value in weights(kept).items())
 

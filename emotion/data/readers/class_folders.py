@@ -18,7 +18,7 @@ from emotion.labels import EXPRESSIONS, expression
 
 NATURAL_SIZE_PX = 96
 CHANNELS = 3
-_REVISION = "1"
+_REVISION = "2"
 
 FACTS = Facts(
     title="Pictures in class folders",

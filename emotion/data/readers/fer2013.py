@@ -32,7 +32,7 @@ __all__ = ["CHANNELS", "FACTS", "NATURAL_SIZE_PX", "distinguish", "read", "signa
 
 NATURAL_SIZE_PX = 48
 CHANNELS = 1
-_REVISION = "1"  # raised when the same files give another table, so that stores made before are not used
+_REVISION = "2"  # raised when the same files give another table, so that stores made before are not used
 
 _EXPECTED = (
     "a FER2013 download: fer2013.csv, icml_face_data.csv or train.csv, or folders train/<emotion>/*.jpg and "
