@@ -291,8 +291,6 @@ def _run(composed: Any) -> None:
     try:
         config = check(composed)
         again = config.same_command
-        # threads that spin while they wait make a step many times slower as soon as another program wants a core
-        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
         from emotion.training.train import train
 
         train(config)

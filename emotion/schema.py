@@ -618,7 +618,7 @@ class MachineConfig(Group):
     )
     workers: Literal["auto"] | Annotated[int, Field(ge=0)] = Field(
         "auto",
-        description="processes that augment, where the host does; auto: none on the CPU, up to 4 beside a GPU",
+        description="processes that augment or fetch images; auto: none on the CPU, up to 4 beside a GPU",
     )
     threads: Literal["auto"] | PositiveInt = Field("auto", description="threads of the network on the CPU")
     images: Literal["auto", "host", "device"] = Field(

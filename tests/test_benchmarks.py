@@ -35,6 +35,12 @@ CIRCUMSTANCES = {
 }
 
 
+def test_a_python_that_is_not_there_is_a_row(tmp_path: Path) -> None:
+    task = Task("Keras", "nowhere:nothing", {}, tmp_path / "log.txt", python=str(tmp_path / "python"))
+    (row,) = side_by_side([task], 1, 0)
+    assert row.missing == "python can't be run: No such file or directory"
+
+
 class Fake:
     """Says when it is measured, and takes ever longer, as a machine that warms up."""
 

@@ -47,8 +47,8 @@ class ExpressionDataModule(LightningDataModule):
         sampling: the configuration's section: how a training epoch is filled.
         augment: the configuration's section: how training images are changed.
         seed: of order and augmentation.
-        workers: processes that augment; where the host has nothing to augment, none are started, because fetching
-            takes less time than handing a batch from process to process.
+        workers: processes that augment, or that fetch training images for a GPU. Else none are started, because
+            fetching takes less time than handing a batch from process to process.
         eval_batch_size: images an evaluation batch.
         backend: where the arithmetic of `augment` is done.
         resident: keep all images of the store on the run's device, unless the host augments.
@@ -168,7 +168,11 @@ class ExpressionDataModule(LightningDataModule):
         changed = (
             _Change(augment, self.seed, self.sampling.first_augmented, self.backend) if augment else None
         )
-        workers = self.workers if changed and self.backend == "host" else 0
+        augments = changed is not None and self.backend != "device"
+        fetches = (
+            self.pinned and images and isinstance(batches, EpochBatches)
+        )  # a GPU finds the next one ready
+        workers = self.workers if augments or fetches else 0
         return DataLoader(
             _Images(self.store, changed, self.seed, sample_target, images),
             batch_sampler=batches,

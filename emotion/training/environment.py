@@ -25,6 +25,7 @@ _PACKAGES = (
     "opencv-python-headless",
     "scikit-learn",
 )
+_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of control groups, version 2
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h
 
 
@@ -43,8 +44,13 @@ def keep_memory() -> None:
 
 
 def cores() -> int:
-    """The processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    """The processor cores that this process may use: by its affinity and by its container's quota."""
+    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = map(int, _QUOTA.read_text().split())
+    except (OSError, ValueError):  # no such file here, or "max"
+        return count
+    return max(1, min(count, -(-quota // period)))
 
 
 def resolve_threads(threads: int | str) -> int:

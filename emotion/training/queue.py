@@ -160,7 +160,9 @@ class Queue:
                     prefix = f"[{self.jobs.index(job) + 1}/{len(self.jobs)}] "
                     says, heard = context.Pipe(duplex=False)[::-1]
                     process = context.Process(
-                        target=_child, args=(job.config.plain(), slot, prefix, says), name=job.folder.name
+                        target=_child,
+                        args=(job.config.plain(), slot, len(self.slots), prefix, says),
+                        name=job.folder.name,
                     )
                     process.start()
                     says.close()
@@ -283,13 +285,13 @@ def message_of(job: Job) -> str:
     return "it died before it had a folder"
 
 
-def _child(plain: dict[str, Any], slot: dict[str, str], prefix: str, says: Connection) -> None:
-    """One job in its own process. What goes wrong is told to the parent by `says`."""
+def _child(plain: dict[str, Any], slot: dict[str, str], slots: int, prefix: str, says: Connection) -> None:
+    """One job in its own process, one of `slots` at once. What goes wrong is told to the parent by `says`."""
     os.environ.update(slot)
     if slot.get("CUDA_VISIBLE_DEVICES"):
         plain["machine"]["devices"] = "cuda"  # the one that this process sees, whatever its number is outside
     if plain["machine"]["threads"] == "auto":
-        plain["machine"]["threads"] = max(1, cores() // plain["machine"]["jobs"])
+        plain["machine"]["threads"] = max(1, cores() // slots)
     from emotion.training.console import Log
     from emotion.training.folder import HeldError
     from emotion.training.train import train

@@ -1,5 +1,10 @@
 """How a run begins: its data, identity and folder, and whether anything is left to do. Imports no torch before."""
 
+import os
+
+# threads that spin while they wait make a step many times slower as soon as another program wants a core
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 from emotion.data.dataset import open_store
 from emotion.data.table import rejected_line
 from emotion.errors import RunError

@@ -101,17 +101,22 @@ class Task:
         # In a group of our own session: if we die, the system wakes and ends a stopped one (SIGHUP, SIGCONT).
         with self.log.open("ab") as log:
             worker = [self.python, "-m", f"{__package__}.worker", self.function, str(says)]
-            self._process = subprocess.Popen(
-                [*worker, json.dumps(dict(self.arguments))],
-                stdin=subprocess.PIPE,
-                stdout=log,
-                stderr=log,
-                pass_fds=(says,),
-                process_group=0,
-                env=environment(),
-                cwd=self.log.parent,
-            )
-        os.close(says)
+            try:
+                self._process = subprocess.Popen(
+                    [*worker, json.dumps(dict(self.arguments))],
+                    stdin=subprocess.PIPE,
+                    stdout=log,
+                    stderr=log,
+                    pass_fds=(says,),
+                    process_group=0,
+                    env=environment(),
+                    cwd=self.log.parent,
+                )
+            except OSError as error:
+                os.close(self._answers)
+                raise NotMeasuredError(f"{Path(self.python).name} can't be run: {error.strerror}") from error
+            finally:
+                os.close(says)
 
     def _signal(self, number: int) -> None:
         assert self._process is not None

@@ -246,6 +246,35 @@ def test_the_device_is_left_the_arithmetic_alone(store: Store, sampling: Any) ->
     assert not unchanged(found, store)
 
 
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ({"pinned": True, "backend": "device"}, (2, 0)),  # a GPU finds its next batch ready
+        ({"pinned": True, "augment": AugmentNone()}, (2, 0)),
+        ({"pinned": True, "backend": "device", "resident": True}, (0, 0)),
+        ({"backend": "device"}, (0, 0)),
+        ({"augment": AugmentNone()}, (0, 0)),
+        ({}, (2, 0)),  # they augment
+    ],
+)
+def test_workers_are_started_where_they_save_time(
+    store: Store, settings: dict[str, Any], expected: tuple[int, int]
+) -> None:
+    data = module(store, workers=2, **settings)
+    assert (data.train_dataloader().num_workers, data.val_dataloader().num_workers) == expected
+
+
+def test_fetching_in_workers_changes_no_batch(store: Store) -> None:
+    data = module(store, workers=2, backend="device")
+    alone = epoch(data, 1)
+    data.pinned = True
+    loader = data.train_dataloader()
+    loader.pin_memory = False  # which takes a GPU
+    loader.batch_sampler.set_epoch(1)  # type: ignore[union-attr]
+    assert loader.num_workers == 2
+    assert same(alone, list(loader))
+
+
 @pytest.mark.parametrize("augment", [AugmentBasic(), AugmentNone()], ids=lambda a: a.name)
 def test_images_that_lie_on_the_device_make_the_same_batches(
     store: Store, augment: Any, monkeypatch: pytest.MonkeyPatch

@@ -1,0 +1,153 @@
+"""What speed rests on is in force. How fast it is, is the benchmarks' business."""
+
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from emotion.data.datamodule import ExpressionDataModule
+from emotion.data.dataset import open_store
+from emotion.launch import compose
+from emotion.models import optimizers
+from emotion.models.classifier import ExpressionClassifier
+from emotion.runs import RunFolder
+from emotion.schema import SGD, Adam, AdamW
+from emotion.training import assemble, environment, precision
+from tests.training.conftest import TINY
+
+Run = Callable[..., RunFolder]
+
+
+@pytest.mark.parametrize(
+    ("make", "config"),
+    [(optimizers.adam, Adam()), (optimizers.adamw, AdamW()), (optimizers.sgd, SGD())],
+    ids=["adam", "adamw", "sgd"],
+)
+def test_optimizers_are_fused(make: Callable[..., torch.optim.Optimizer], config: Any) -> None:
+    made = make(config, [{"params": [nn.Parameter(torch.zeros(2))]}])
+    assert made.defaults["fused"] is True
+
+
+def test_weights_are_channels_last(cache_dir: Path) -> None:
+    config = compose(TINY)
+    store = open_store(config.data, config.preprocess, cache_dir)
+    device = torch.device("cpu")
+    classifier = assemble.make_classifier(config, assemble.make_data(config, store, device), device, True)
+    kernels = [p for p in classifier.network.parameters() if p.ndim == 4 and p.shape[1] > 1 < p.shape[2]]
+    assert kernels
+    assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+
+
+def test_a_run_keeps_its_memory(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    called = []
+    monkeypatch.setattr(environment, "keep_memory", lambda: called.append(True))
+    run("trainer.max_epochs=1")
+    assert called
+
+
+@pytest.mark.parametrize("module", ["emotion.training.train", "emotion.training.warm"])
+def test_threads_wait_without_spinning(module: str) -> None:
+    """The variable counts when torch is imported."""
+    code = f"""if True:
+        import os, sys
+        os.environ.pop("OMP_WAIT_POLICY", None)
+        class Torch:
+            def find_spec(self, name, *rest):
+                if name == "torch":
+                    print("imported with", os.environ.get("OMP_WAIT_POLICY"))
+                    sys.meta_path.remove(self)
+        sys.meta_path.insert(0, Torch())
+        import {module}, torch
+    """
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout == "imported with PASSIVE\n"
+
+
+class Looks(TorchDispatchMode):
+    """Counts what makes a host wait for its device."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket in (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero):
+            self.found[str(func)] += 1
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("look", [False, True])
+def test_no_step_waits_for_the_device(run: Run, monkeypatch: pytest.MonkeyPatch, look: bool) -> None:
+    """With all that a GPU is asked to do; a look in every step, here planted, is counted."""
+    steps, transfers = [], []
+    step, transfer = ExpressionClassifier.training_step, ExpressionDataModule.on_after_batch_transfer
+
+    def counted_step(self: ExpressionClassifier, batch: dict[str, torch.Tensor], number: int) -> torch.Tensor:
+        self.check_every = assemble.NAN_CHECK_STEPS_GPU
+        with Looks() as looks:
+            loss = step(self, batch, number)
+            if look:
+                loss.item()
+        steps.append(sum(looks.found.values()))
+        return loss
+
+    def counted_transfer(self: ExpressionDataModule, batch: Any, number: int) -> Any:
+        with Looks() as looks:
+            found = transfer(self, batch, number)
+        transfers.append(sum(looks.found.values()))
+        return found
+
+    monkeypatch.setattr(ExpressionClassifier, "training_step", counted_step)
+    monkeypatch.setattr(ExpressionDataModule, "on_after_batch_transfer", counted_transfer)
+    run("trainer.max_epochs=1", "augment=strong", "augment.backend=device", "machine.images=device")
+    assert len(steps) > 3
+    assert set(steps) == {int(look)}
+    assert set(transfers) == {0}
+
+
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [((1.0, 0.8), "bf16"), ((1.0, 0.9), "fp32"), ((1.0, 2.0), "fp32")]
+)
+def test_auto_is_bf16_where_it_is_worth_it(
+    monkeypatch: pytest.MonkeyPatch, seconds: tuple[float, float], expected: str
+) -> None:
+    """By a clock that goes on in the forward pass alone, as far as its precision takes."""
+    clock = [0.0]
+
+    class Slow(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.weight = nn.Parameter(torch.ones(()))
+
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            clock[0] += seconds[torch.is_autocast_enabled("cpu")]
+            return self.weight * image.float().mean()
+
+        def loss(self, found: torch.Tensor, label: torch.Tensor) -> torch.Tensor:
+            return found
+
+    monkeypatch.setattr(precision.time, "perf_counter", lambda: clock[0])
+    image, label = torch.zeros(2, 4, 4, 1, dtype=torch.uint8), torch.zeros(2, dtype=torch.int64)
+    assert precision._measure(Slow(), image, label) == expected  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [("max 100000", 8), ("150000 100000", 2), ("50000 100000", 1), ("1600000 100000", 8), (None, 8)],
+)
+def test_cores_are_those_that_a_container_may_use(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, said: str | None, expected: int
+) -> None:
+    quota = tmp_path / "cpu.max"
+    if said is not None:
+        quota.write_text(f"{said}\n")
+    monkeypatch.setattr(environment, "_QUOTA", quota)
+    monkeypatch.setattr(environment.os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    assert environment.cores() == expected
