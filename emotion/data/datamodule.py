@@ -169,9 +169,8 @@ class ExpressionDataModule(LightningDataModule):
             _Change(augment, self.seed, self.sampling.first_augmented, self.backend) if augment else None
         )
         augments = changed is not None and self.backend != "device"
-        fetches = (
-            self.pinned and images and isinstance(batches, EpochBatches)
-        )  # a GPU finds the next one ready
+        # a GPU is to find its next batch ready
+        fetches = self.pinned and images and isinstance(batches, EpochBatches)
         workers = self.workers if augments or fetches else 0
         return DataLoader(
             _Images(self.store, changed, self.seed, sample_target, images),

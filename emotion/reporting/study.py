@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -56,7 +55,6 @@ _MIB = 2**20 / 1e6
 _STEP_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
 _SCORES = {"balanced_accuracy": "balanced accuracy", "f1_macro": "macro F1", "log_loss": "log loss"}
 _CLASS_SCORES = ("precision", "recall", "f1")
-_TASK = re.compile(r"-s(\d+)(?:-f(\d+))?$")  # how a kept run's folder ends: seed and fold
 _FACES, _DRAWS = 3, 8  # of a policy's grid
 
 
@@ -411,9 +409,12 @@ def _step(found: StudyTable, row: Row) -> tuple[Outcome, Outcome] | None:
 
 def _alike(one: Outcome, other: Outcome) -> bool:
     """Whether two rows have runs of the same seeds and folds; an ensemble is held against whatever there is."""
-    seeds = [[_TASK.search(run.path.name) for run in outcome.runs] for outcome in (one, other)]
-    numbers = [[found and found.groups() for found in of] for of in seeds]
-    return bool(one.row.ensemble or other.row.ensemble) or numbers[0] == numbers[1]
+    if one.row.ensemble or other.row.ensemble:
+        return True
+    ours, theirs = (
+        [(run.config["seed"], run.config["fold"]) for run in outcome.runs] for outcome in (one, other)
+    )
+    return ours == theirs
 
 
 def class_tables(found: StudyTable) -> Iterator[Table]:

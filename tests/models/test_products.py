@@ -7,7 +7,9 @@ import timm
 import torch
 from torch.nn import functional as F
 
+from emotion.models import network as door
 from emotion.models.products import WholeMapConv, use_products
+from emotion.schema import LinearHead, ModelConfig
 
 
 @pytest.fixture(scope="module")
@@ -46,3 +48,9 @@ def test_weights_and_random_numbers_stay(vgg: torch.nn.Module) -> None:
     assert isinstance(ours.pre_logits.fc1, WholeMapConv)
     assert all(torch.equal(value, vgg.state_dict()[name]) for name, value in ours.state_dict().items())
     assert not ours.pre_logits.fc1.training
+
+
+def test_networks_are_built_with_them() -> None:
+    network = door.build(ModelConfig(name="vgg11", args={"mlp_ratio": 0.02}), LinearHead(), 7, 48)
+    assert sum(isinstance(module, WholeMapConv) for module in network.modules()) == 2
+    assert network(torch.zeros(2, 3, 48, 48)).shape == (2, 7)

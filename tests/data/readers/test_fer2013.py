@@ -45,10 +45,11 @@ def test_the_file_name_tells_part_and_the_folder_the_label(fer_folders: Path) ->
         assert np.array_equal(table.source.read(index), np.asarray(Image.open(fer_folders / sample)))
 
 
-def test_a_separate_validation_folder_gives_the_same_parts(fer_folders: Path) -> None:
+@pytest.mark.parametrize("name", ["validation", "dev", "PublicTest"])
+def test_a_separate_validation_folder_gives_the_same_parts(fer_folders: Path, name: str) -> None:
     together = fer2013.read(fer_folders)
     for file in list(fer_folders.glob("test/*/PublicTest_*")):
-        place = fer_folders / "validation" / file.parent.name
+        place = fer_folders / name / file.parent.name
         place.mkdir(parents=True, exist_ok=True)
         shutil.move(file, place)
     apart = fer2013.read(fer_folders)
