@@ -1,11 +1,14 @@
+from math import comb
+
 import numpy as np
 import pytest
+import timm
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from emotion.errors import ConfigError
 from emotion.models import network as door
-from emotion.models.layers import clip_norms, kernels, l2_penalty, parameters_below
+from emotion.models.layers import Dropout, clip_norms, kernels, l2_penalty, parameters_below
 from emotion.schema import LinearHead, MlpHead, ModelConfig
 
 
@@ -122,3 +125,69 @@ def test_a_start_is_a_whole_part_of_the_name() -> None:
     )  # features.1 has no weights, features.10 and on have
     with pytest.raises(ConfigError, match=r"backbone.features has backbone.features.0, backbone.features.2"):
         parameters_below(network, ["backbone.features.1"], "model.freeze")
+
+
+def _maps(memory_format: torch.memory_format = torch.contiguous_format) -> Tensor:
+    return (1 + torch.rand(32, 16, 24, 24)).to(memory_format=memory_format)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.73])
+def test_dropout_drops_its_share_and_keeps_the_mean(rate: float) -> None:
+    torch.manual_seed(0)
+    x = _maps()
+    found = Dropout(rate)(x)
+    share = (found == 0).double().mean().item()
+    assert abs(share - rate) < 5 * (rate * (1 - rate) / x.numel()) ** 0.5
+    torch.testing.assert_close(found[found != 0], x[found != 0] / (1 - rate), rtol=1e-4, atol=0)
+
+
+def test_dropout_draws_each_element_by_itself() -> None:
+    """Neighbours in memory share a word of the generator: they are dropped together as often as by chance."""
+    torch.manual_seed(0)
+    dropped = (Dropout(0.4)(torch.ones(1_000_000)) == 0).double().numpy()
+    for apart in (1, 2, 3, 4, 8):
+        assert abs(np.corrcoef(dropped[:-apart], dropped[apart:])[0, 1]) < 5e-3, apart
+    counts = dropped.reshape(-1, 4).sum(axis=1)  # the elements of one word
+    expected = [comb(4, k) * 0.4**k * 0.6 ** (4 - k) for k in range(5)]
+    np.testing.assert_allclose(np.bincount(counts.astype(int)) / len(counts), expected, atol=5e-3)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_dropout_keeps_the_order_in_memory_and_gives_the_gradient_of_what_it_kept(
+    memory_format: torch.memory_format,
+) -> None:
+    x = _maps(memory_format).requires_grad_()
+    found = Dropout(0.25)(x)
+    assert found.is_contiguous(memory_format=memory_format)
+    found.sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad, (found / x).detach())
+
+
+def test_dropout_of_a_strided_part_leaves_the_rest_alone() -> None:
+    whole = torch.ones(8, 8)
+    found = Dropout(0.5)(whole[:, ::2])
+    assert found.shape == (8, 4) and (whole == 1).all()
+    assert set(found.unique().tolist()) <= {0.0, 2.0}
+
+
+def test_dropout_repeats_with_the_generator_and_is_off_in_evaluation() -> None:
+    x, layer = _maps(), Dropout(0.5)
+    torch.manual_seed(7)
+    first = layer(x)
+    torch.manual_seed(7)
+    assert torch.equal(layer(x), first)
+    assert not torch.equal(layer(x), first)
+    assert layer.eval()(x) is x
+
+
+@pytest.mark.parametrize(("rate", "expected"), [(0.0, 1.0), (1.0, 0.0)])
+def test_dropout_of_nothing_and_of_everything(rate: float, expected: float) -> None:
+    assert (Dropout(rate)(torch.ones(9)) == expected).all()
+
+
+@pytest.mark.parametrize("name", ["minivgg_tuned", "plain_cnn", "shallow_cnn"])
+def test_the_studies_convolutions_use_it(name: str) -> None:
+    args = {"conv_dropout": 0.2} if name == "plain_cnn" else {}
+    rates = [m for m in timm.create_model(name, **args).features.modules() if isinstance(m, nn.Dropout)]
+    assert rates and all(type(m) is Dropout for m in rates)

@@ -6,6 +6,7 @@ from typing import Any
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
 
+from emotion.models.layers import Dropout
 from emotion.models.networks.conv_dense import (
     KERAS_EPS,
     KERAS_MOMENTUM,
@@ -49,7 +50,7 @@ class MiniVgg(ConvDense):
             for width, rate in zip(widths, rates or [0.0] * len(widths), strict=True):
                 layers += [nn.Conv2d(channels, width, 3, padding=1), activation(act_layer)]
                 layers += [nn.BatchNorm2d(width, KERAS_EPS, KERAS_MOMENTUM)] if batch_norm else []
-                layers += [nn.Dropout(rate)] if rate else []
+                layers += [Dropout(rate)] if rate else []
                 channels = width
             layers.append(nn.MaxPool2d(2))
         features = nn.Sequential(*layers)
@@ -58,7 +59,7 @@ class MiniVgg(ConvDense):
         for width, rate in zip(hidden, dense_dropout or [0.0] * len(hidden), strict=True):
             dense += [nn.Linear(units, width), activation(act_layer)]
             dense += [nn.BatchNorm1d(width, KERAS_EPS, KERAS_MOMENTUM)] if batch_norm else []
-            dense += [nn.Dropout(rate)] if rate else []
+            dense += [Dropout(rate)] if rate else []
             units = width
         super().__init__(features, nn.Sequential(*dense), units, num_classes, drop_rate)
         self.apply(init_as_keras)

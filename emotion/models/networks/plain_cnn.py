@@ -6,6 +6,7 @@ from typing import Any
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
 
+from emotion.models.layers import Dropout
 from emotion.models.networks.conv_dense import ConvDense, activation, edge, flat_units, init_as_keras
 
 
@@ -38,12 +39,12 @@ class PlainCnn(ConvDense):
         for place, width in enumerate(widths):
             layers += [nn.MaxPool2d(2)] if place else []
             layers += [nn.Conv2d(channels, width, 3), activation(act_layer)]
-            layers += [nn.Dropout(conv_dropout)] if conv_dropout else []
+            layers += [Dropout(conv_dropout)] if conv_dropout else []
             channels = width
         features = nn.Sequential(*layers)
         units = flat_units(features, in_chans, edge(img_size))
         dense: list[nn.Module] = [nn.Flatten()]
-        dense += [nn.Dropout(dense_dropout)] if dense_dropout else []
+        dense += [Dropout(dense_dropout)] if dense_dropout else []
         for width in hidden:
             dense += [nn.Linear(units, width), activation(act_layer)]
             units = width

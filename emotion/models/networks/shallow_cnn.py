@@ -6,6 +6,7 @@ from typing import Any
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
 
+from emotion.models.layers import Dropout
 from emotion.models.networks.conv_dense import ConvDense, activation, edge, flat_units, init_as_keras
 
 
@@ -39,14 +40,14 @@ class ShallowCnn(ConvDense):
         channels = in_chans
         for width, kernel in zip(widths, kernels, strict=True):
             layers += [nn.Conv2d(channels, width, kernel), activation(act_layer)]
-            layers += [nn.MaxPool2d(2), nn.Dropout(dropout)]
+            layers += [nn.MaxPool2d(2), Dropout(dropout)]
             channels = width
         features = nn.Sequential(*layers)
         units = flat_units(features, in_chans, edge(img_size))
         dense: list[nn.Module] = [nn.Flatten()]
         for place, width in enumerate(hidden):
             dense += [nn.Linear(units, width), activation(act_layer)]
-            dense += [nn.Dropout(dropout)] if place == 0 else []
+            dense += [Dropout(dropout)] if place == 0 else []
             units = width
         super().__init__(features, nn.Sequential(*dense), units, num_classes, drop_rate)
         self.apply(init_as_keras)
