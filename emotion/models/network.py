@@ -16,8 +16,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from emotion import registry
 from emotion.errors import ConfigError, RunError
 from emotion.models import networks  # noqa: F401  registers the studies' networks with timm
+from emotion.models.convolutions import use_faster_convolutions
 from emotion.models.layers import below, parameters_below
-from emotion.models.products import use_products
 from emotion.schema import HeadConfig, ModelConfig, schema_of
 
 PROBE_S = 2.0
@@ -170,7 +170,7 @@ def rebuild(description: dict[str, Any], pretrained: bool = False) -> Network:
     try:
         with _cache_before_hub(name) if pretrained else nullcontext():
             backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments)
-        use_products(backbone)
+        use_faster_convolutions(backbone)
         features = _feature_count(backbone, arguments["in_chans"], size_px, flatten)
     except (TypeError, RuntimeError, ValueError, AssertionError) as error:
         others = "head.pool=network, another model.input_size" if flatten else "Another model.input_size"
