@@ -572,9 +572,10 @@ class TrainerConfig(Group):
         description="auto: bf16 on a GPU that has it and on a CPU where a short measurement shows that it is faster, "
         "else fp32",
     )
-    compile: bool = Field(
-        False,
-        description="compile the network (torch.compile): minutes before the first epoch, faster steps after it",
+    compile: Literal["auto"] | bool = Field(
+        "auto",
+        description="compile the network (torch.compile): minutes before the first epoch, faster steps after it. auto: "
+        "on a CUDA GPU where a measurement shows that the run is done sooner",
     )
     monitor: Literal["accuracy", "balanced_accuracy", "f1_macro", "loss"] = Field(
         "accuracy", description="validation metric that chooses the best epoch"

@@ -1,21 +1,15 @@
 """Which precision `trainer.precision=auto` comes to."""
 
 import copy
-import json
-import platform
 import time
-from collections.abc import Callable
-from contextlib import ExitStack, suppress
-from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from emotion import atomic
 from emotion.errors import ConfigError
 from emotion.models.classifier import ExpressionClassifier
-from emotion.waiting import alone
+from emotion.training.measured import Measured, key_of
 
 WORTH = 1.15  # bf16 must be so much faster: below, noise would choose and nothing would be won
 LightningName = Literal["32-true", "bf16-mixed", "16-mixed"]
@@ -24,41 +18,6 @@ _LIGHTNING: dict[str, LightningName] = {"fp32": "32-true", "bf16": "bf16-mixed",
 
 def lightning_name(precision: str) -> LightningName:
     return _LIGHTNING[precision]
-
-
-class Known:
-    """What measurements on this machine came to, so that alike runs and a sweep's jobs agree.
-
-    The first job of a sweep measures, before its first step; those beside it wait for what it finds.
-
-    Args:
-        cache_dir: where prepared data lies; the file is a machine's, like it.
-    """
-
-    def __init__(self, cache_dir: Path) -> None:
-        self._file = cache_dir / "precision.json"
-
-    def _read(self) -> dict[str, str]:
-        try:
-            found = json.loads(self._file.read_text())
-        except (OSError, json.JSONDecodeError):
-            return {}
-        return found if isinstance(found, dict) else {}
-
-    def get(self, key: str, measure: Callable[[], str]) -> str:
-        """What is known of `key`, or else what `measure` finds: by one process, for which the others wait."""
-        with ExitStack() as held:
-            with suppress(OSError):  # nowhere to write: every process measures for itself
-                self._file.parent.mkdir(parents=True, exist_ok=True)
-                held.enter_context(
-                    alone(self._file.with_suffix(".lock"), "measures which precision is faster")
-                )
-            known = self._read().get(key)
-            if known is None:
-                known = measure()
-                with suppress(OSError):
-                    atomic.write_json(self._file, {**self._read(), key: known})
-            return known
 
 
 def possible(precision: str, device: torch.device) -> str:
@@ -81,7 +40,7 @@ def resolve(
     image: Tensor,
     label: Tensor,
     device: torch.device,
-    known: Known,
+    measured: Measured,
 ) -> str:
     """`precision` itself, or what auto comes to.
 
@@ -91,7 +50,7 @@ def resolve(
     Args:
         image: (N, H, W, C) uint8, a training batch.
         label: (N,) int64.
-        known: earlier measurements.
+        measured: earlier measurements.
 
     Raises:
         ConfigError: fp16 on a CPU.
@@ -102,9 +61,8 @@ def resolve(
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     if device.type != "cpu" or not _cpu_has_bf16():
         return "fp32"
-    key = json.dumps([platform.processor(), platform.node(), torch.__version__, torch.get_num_threads(),
-                      classifier.network.description, list(image.shape)], sort_keys=True)  # fmt: skip
-    return known.get(key, lambda: _measure(classifier, image, label))
+    key = key_of("precision", classifier, image, device)
+    return measured.get(key, lambda: _measure(classifier, image, label))
 
 
 def _measure(classifier: ExpressionClassifier, image: Tensor, label: Tensor) -> str:

@@ -33,7 +33,7 @@ from emotion.models.classifier import ExpressionClassifier
 from emotion.models.device import DevicePreprocess
 from emotion.runs import FORMAT, SCORED, Part, RunFolder
 from emotion.schema import RunConfig
-from emotion.training import checkpoint, environment, precision
+from emotion.training import checkpoint, compilation, environment, precision
 from emotion.training.assemble import (
     choose_device,
     data_line,
@@ -46,6 +46,7 @@ from emotion.training.callbacks import Bar, EpochKeeper
 from emotion.training.console import Log, epoch_line, is_terminal
 from emotion.training.evaluate import cost, predict
 from emotion.training.folder import Status, now, read_status, write_config
+from emotion.training.measured import Measured
 from emotion.training.pictures import StoredPictures
 from emotion.training.progress import counting, resampling
 from emotion.training.views import Views, views
@@ -119,18 +120,29 @@ class Run:
             data, classifier = self.prepare(device, backend, load_weights=last is None)
             if earlier:
                 resolved = precision.possible(earlier["precision"], device)
+                compiled = earlier.get("compiled", config.trainer.compile is True)
             else:
-                known = precision.Known(config.machine.cache_dir or default_cache_dir())
+                measured = Measured(config.machine.cache_dir or default_cache_dir())
                 batch = probe_batch(data, device)
-                resolved = precision.resolve(config.trainer.precision, classifier, *batch, device, known)
+                resolved = precision.resolve(config.trainer.precision, classifier, *batch, device, measured)
+                compiled = compilation.resolve(
+                    config.trainer.compile,
+                    classifier,
+                    *batch,
+                    resolved,
+                    _steps(config, data),
+                    measured,
+                    self.log,
+                )
             environment_now = environment.describe(threads, resolved, str(device))
-            environment_now["augment_backend"] = data.backend
+            environment_now |= {"augment_backend": data.backend, "compiled": compiled}
             if earlier:
                 environment_now["earlier_sessions"] = [*earlier.pop("earlier_sessions", []), earlier]
             atomic.write_json(folder.file("environment.json"), environment_now)
-            self.log(f"{folder.path} · {_device_name(environment_now)}, {threads} threads, {resolved}")
+            how = f"{threads} threads, {resolved}{', compiled' if compiled else ''}"
+            self.log(f"{folder.path} · {_device_name(environment_now)}, {how}")
             with self.views() as shown:
-                keeper = self.fit(data, classifier, device, resolved, status, last, shown, started)
+                keeper = self.fit(data, classifier, device, resolved, compiled, status, last, shown, started)
                 self.finish(data, device, keeper, status, started)
         except BaseException as error:
             self._failed(error, status)
@@ -181,6 +193,7 @@ class Run:
         classifier: ExpressionClassifier,
         device: torch.device,
         resolved: str,
+        compiled: bool,
         status: Status,
         last: Begun | None,
         shown: Views,
@@ -222,7 +235,7 @@ class Run:
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        if config.trainer.compile:
+        if compiled:
             classifier.network.compile()  # in place: weights keep their names
         if data.resident:
             self.log(f"All images lie on {device}: {math.prod(self.store.images.shape) / 1e6:,.0f} MB.")
@@ -436,6 +449,13 @@ class Run:
 def _limited(limit: int | float | None, data: ExpressionDataModule) -> int | None:
     """The batches of an epoch, at least one; None: all."""
     return max(1, int(limit * len(data.train_dataloader()))) if isinstance(limit, float) else limit
+
+
+def _steps(config: RunConfig, data: ExpressionDataModule) -> int:
+    """The batches of the whole training, as configured."""
+    limit = _limited(config.trainer.limit_train_batches, data)
+    batches = len(data.train_dataloader())
+    return config.trainer.max_epochs * (batches if limit is None else min(limit, batches))
 
 
 def _tests(data: ExpressionDataModule) -> tuple[Part, ...]:

@@ -18,6 +18,8 @@ from typing import Any
 
 from .worker import StepClock, Turns
 
+_ENDLESS = 10**7  # steps: worth compiling for where a step gets faster at all
+
 
 def steps(turns: Turns, overrides: list[str], batch: int, skip: int, steps: int) -> None:
     """Turns of training steps of `python train.py OVERRIDES`, and how long they waited for the loader."""
@@ -124,14 +126,16 @@ def bare(
     from emotion import registry
     from emotion.data.cache import default_cache_dir
     from emotion.models.optimizers import parameter_groups
-    from emotion.training import precision
+    from emotion.training import compilation, precision
     from emotion.training.assemble import probe_batch
+    from emotion.training.measured import Measured
 
+    measured = Measured(config.machine.cache_dir or default_cache_dir())
+    sample = probe_batch(data, device)
+    resolved = precision.resolve(config.trainer.precision, classifier, *sample, device, measured)
+    if compilation.resolve(config.trainer.compile, classifier, *sample, resolved, _ENDLESS, measured, print):
+        classifier.network.compile()
     classifier.train()
-    known = precision.Known(config.machine.cache_dir or default_cache_dir())
-    resolved = precision.resolve(
-        config.trainer.precision, classifier, *probe_batch(data, device), device, known
-    )
     groups = parameter_groups(classifier.network.backbone, classifier.network.head, config.optimizer)
     optimizer = registry.builder("optimizer", config.optimizer.name)(config.optimizer, groups)
     half = {"bf16": torch.bfloat16, "fp16": torch.float16}.get(resolved)

@@ -1,6 +1,5 @@
-"""What `trainer.precision=auto` comes to, and that all who ask at once get one answer."""
+"""What `trainer.precision=auto` comes to."""
 
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,35 +9,7 @@ import torch
 from emotion.errors import ConfigError
 from emotion.runs import RunFolder
 from emotion.training import precision
-from emotion.training.precision import Known, possible
-
-
-def test_many_ask_and_one_measures(tmp_path: Path) -> None:
-    measured, answers, begun = [], [], threading.Barrier(4)
-
-    def measure() -> str:
-        measured.append(1)
-        return "bf16" if len(measured) == 1 else "fp32"  # another answer each time, as on a busy machine
-
-    def ask() -> None:
-        begun.wait()
-        answers.append(Known(tmp_path / "cache").get("a key", measure))
-
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert answers == ["bf16"] * 4
-    assert Known(tmp_path / "cache").get("another key", measure) == "fp32"
-
-
-def test_nowhere_to_write_and_a_broken_file_cost_a_measurement(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    assert Known(tmp_path / "file" / "cache").get("a", lambda: "bf16") == "bf16"
-    (tmp_path / "precision.json").write_text("{")
-    assert Known(tmp_path).get("a", lambda: "bf16") == "bf16"
-    assert Known(tmp_path).get("a", lambda: "fp32") == "bf16"
+from emotion.training.precision import possible
 
 
 def test_fp16_is_refused_on_a_cpu_alone() -> None:

@@ -1,0 +1,111 @@
+"""Whether `trainer.compile=auto` compiles."""
+
+import copy
+import math
+import time
+from collections.abc import Callable
+from statistics import median
+from typing import Literal, TypedDict
+
+import torch
+from torch import Tensor
+
+from emotion.models.classifier import ExpressionClassifier
+from emotion.training.measured import Measured, key_of
+
+QUICK_S = 600.0  # of a training that takes less, finding out takes too much
+STEPS = 10
+
+
+class Costs(TypedDict):
+    """Seconds of a step compiled, and of compiling all that a run needs. `failed` says why there is neither, or ""."""
+
+    step_s: float
+    compile_s: float
+    failed: str
+
+
+def resolve(
+    asked: Literal["auto"] | bool,
+    classifier: ExpressionClassifier,
+    image: Tensor,
+    label: Tensor,
+    precision: str,
+    steps: int,
+    measured: Measured,
+    log: Callable[[str], None],
+) -> bool:
+    """`asked` itself, or what auto comes to: on a CUDA GPU, whether compiling saves more of the run than it takes.
+
+    Args:
+        image: (N, H, W, C) uint8, a training batch, on the device that trains.
+        label: (N,) int64.
+        precision: fp32, bf16 or fp16.
+        steps: of the whole training.
+        measured: earlier measurements.
+    """
+    if asked != "auto":
+        return asked
+    device = image.device
+    if device.type != "cuda":
+        return False
+    key = key_of(precision, classifier, image, device)
+    plain_s = measured.get(f"step {key}", lambda: _plain(classifier, image, label, precision))
+    if plain_s * steps < QUICK_S:
+        return False
+    costs = measured.get(f"compiled {key}", lambda: _compiled(classifier, image, label, precision))
+    if costs["failed"]:
+        log(
+            f"trainer.compile=auto: not compiled, as torch can't compile this network here: {costs['failed']}"
+        )
+        return False
+    return steps * (plain_s - costs["step_s"]) > costs["compile_s"]
+
+
+def _plain(classifier: ExpressionClassifier, image: Tensor, label: Tensor, precision: str) -> float:
+    """Seconds of a training step of a copy."""
+    probe = copy.deepcopy(classifier).to(image.device)
+    return _step_s(probe, image, label, precision)
+
+
+def _compiled(classifier: ExpressionClassifier, image: Tensor, label: Tensor, precision: str) -> Costs:
+    """The same of a compiled copy, after all shapes that a run has: a whole batch, an epoch's last one, evaluation."""
+    probe = copy.deepcopy(classifier).to(image.device)
+    probe.network.compile()
+    part = math.ceil(len(image) / 2) + 1
+    started = time.perf_counter()
+    try:
+        for count in (len(image), part):
+            _train(probe, image[:count], label[:count], precision)
+        with torch.inference_mode():
+            probe.eval()(image)
+        _finish(image.device)
+        compile_s = time.perf_counter() - started
+        return {"step_s": _step_s(probe, image, label, precision), "compile_s": compile_s, "failed": ""}
+    except (
+        Exception
+    ) as error:  # torch.compile fails in as many ways as there are compilers, drivers and networks
+        return {"step_s": 0.0, "compile_s": 0.0, "failed": " ".join(str(error).split())[:200]}
+
+
+def _step_s(probe: ExpressionClassifier, image: Tensor, label: Tensor, precision: str) -> float:
+    seconds = []
+    for _ in range(STEPS + 3):
+        started = time.perf_counter()
+        _train(probe, image, label, precision)
+        _finish(image.device)
+        seconds.append(time.perf_counter() - started)
+    return median(seconds[3:])
+
+
+def _train(probe: ExpressionClassifier, image: Tensor, label: Tensor, precision: str) -> None:
+    dtype = torch.float16 if precision == "fp16" else torch.bfloat16
+    with torch.autocast(image.device.type, dtype, enabled=precision != "fp32"):
+        loss = probe.train().loss(probe(image), label)
+    loss.backward()
+    probe.zero_grad()
+
+
+def _finish(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
