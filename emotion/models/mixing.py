@@ -36,7 +36,9 @@ class Mixing:
         cut = self.cutmix > 0 and (self.mixup == 0 or rng.random() < 0.5)
         alpha = self.cutmix if cut else self.mixup
         kept = float(rng.beta(alpha, alpha))
-        partners = torch.from_numpy(rng.permutation(len(images))).to(images.device)
+        partners = torch.from_numpy(rng.permutation(len(images)))
+        if images.is_cuda:  # from pageable memory the host would wait until the GPU has done all before the copy
+            partners = partners.pin_memory().to(images.device, non_blocking=True)
         if cut:
             top, bottom, left, right = _box(images.shape[-2], images.shape[-1], 1 - kept, rng)
             mixed = images.clone()
