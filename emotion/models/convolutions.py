@@ -9,8 +9,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-_TAPS = 3  # of the kernels whose gradients oneDNN has vectorised code for, whatever the type and the map
-_SMALL_PX = 4  # up to this edge of a map it has none for larger kernels in float32 either
+_TAPS = 3  # of the kernels for whose gradients oneDNN's code for depthwise convolutions is taken, whatever the type
+_SMALL_PX = (
+    4  # up to this edge of a map, larger kernels are the slower way in float32 too (channels as in networks)
+)
 
 
 class WholeMapConv(nn.Conv2d):
@@ -29,7 +31,9 @@ class WholeMapConv(nn.Conv2d):
 
 
 class DepthwiseConv(nn.Conv2d):
-    """A depthwise convolution that is trained on a CPU with gradients by `_Depthwise`; else torch's.
+    """A depthwise convolution, trained on a CPU with the gradients of `_Depthwise`; else, and compiled, torch's.
+
+    (N, C, H, W) float → (N, C, H', W'). It has first derivatives only, where it is `_Depthwise`'s.
 
     Args:
         like: the convolution whose parameters it shares.
@@ -56,10 +60,11 @@ class DepthwiseConv(nn.Conv2d):
 
 
 class _Depthwise(torch.autograd.Function):
-    """conv2d of one filter a channel, its gradients in shapes that oneDNN has vectorised code for.
+    """conv2d of one filter a channel, its gradients in shapes that oneDNN runs in its code for depthwise convolutions.
 
-    oneDNN's plain code, up to 200 times as slow, is what these would run in: in bfloat16 the input's gradient of a
-    stride above 1 and the weights' gradient of kernels above 3×3, in float32 the latter on small maps.
+    These it runs in its code for other convolutions, up to 200 times as slow as their neighbours: in bfloat16 the
+    input's gradient of a stride above 1 and the weights' gradient of kernels above 3×3. In float32 the latter is slow
+    on small maps.
     """
 
     @staticmethod
@@ -138,7 +143,7 @@ def use_faster_convolutions(backbone: nn.Module) -> None:
     for module in list(backbone.modules()):
         if isinstance(module, ConvMlp):
             module.fc1, module.fc2 = _product(module.fc1), _product(module.fc2)
-        for name, child in module.named_children():
+        for name, child in module._modules.items():  # one that is registered twice, twice
             if _is_plain_depthwise(child):
                 setattr(module, name, DepthwiseConv(child))
 
@@ -151,11 +156,14 @@ def _product(layer: nn.Module) -> WholeMapConv:
     return found.train(layer.training)
 
 
-def _is_plain_depthwise(layer: nn.Module) -> TypeGuard[nn.Conv2d]:
-    """Whether `layer` has one square filter a channel and the same stride and zeros all around."""
+def _is_plain_depthwise(layer: nn.Module | None) -> TypeGuard[nn.Conv2d]:
+    """Whether `layer` has one square filter a channel, the same stride and zeros all around, and nothing else on it."""
     return (
         isinstance(layer, nn.Conv2d)
         and type(layer) in (nn.Conv2d, Conv2dSame)  # what other kinds do is unknown
+        and isinstance(layer.weight, nn.Parameter)  # not computed from others, as by weight_norm
+        and not layer._forward_hooks
+        and not layer._forward_pre_hooks
         and layer.groups == layer.in_channels == layer.out_channels > 1
         and layer.padding_mode == "zeros"
         and not isinstance(layer.padding, str)

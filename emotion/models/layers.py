@@ -16,12 +16,14 @@ class Dropout(nn.Dropout):
     """torch's dropout with a mask that a CPU draws in a tenth of the time, for the maps of convolutions.
 
     torch draws one Bernoulli variable at a time; here each element takes 16 of the generator's bits. The rate is so a
-    multiple of 2⁻¹⁶, and what is kept is scaled by just that rate. Elsewhere than on a CPU it is torch's own.
+    multiple of 2⁻¹⁶, and what is kept is scaled by just that rate. Elsewhere than on a CPU, and compiled, it is torch's
+    own. Takes float of any shape; never in place.
     """
 
     def forward(self, x: Tensor) -> Tensor:
         dropped = round(self.p * 2**_BITS)
-        if not self.training or x.device.type != "cpu" or dropped in (0, 2**_BITS):
+        theirs = not self.training or x.device.type != "cpu" or torch.compiler.is_compiling()
+        if theirs or dropped in (0, 2**_BITS):
             return super().forward(x)
         words = torch.empty(-(-x.numel() * _BITS // 64), dtype=torch.int64).random_(-(2**63), None)
         kept = words.view(torch.int16)[: x.numel()] >= dropped - 2 ** (_BITS - 1)

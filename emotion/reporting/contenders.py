@@ -12,7 +12,7 @@ from emotion.evaluation.folds import pool
 from emotion.evaluation.predictions import Part
 from emotion.reporting.evidence import Evidence, Subject
 
-# Keys that make no other configuration: where and under which name it ran, and which part of the data validated.
+# Keys that make no other configuration: where, how and under which name it ran, and which part of the data validated.
 _NOT_COMPARED = (
     "machine.",
     "logger.",
@@ -23,6 +23,7 @@ _NOT_COMPARED = (
     "data.root",
     "evaluation.test",
     "evaluation.batch_size",
+    "trainer.compile",
 )
 # Chosen by another key, so that they say nothing new beside it.
 _NAME_FIRST = (

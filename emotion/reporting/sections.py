@@ -354,7 +354,9 @@ def _environment_facts(subject: Subject) -> tuple[tuple[str, str], ...]:
         (key.replace("_gib", " (GiB)"), str(value)) for key, value in hardware.items() if value is not None
     ]
     facts += [
-        (key, str(environment[key])) for key in ("device", "threads", "precision") if key in environment
+        (key, str(environment[key]))
+        for key in ("device", "threads", "precision", "compiled")
+        if key in environment
     ]
     facts += [(key, str(status[key])) for key in ("started", "finished") if status.get(key)]
     return tuple(facts)

@@ -18,11 +18,10 @@ STEPS = 10
 
 
 class Costs(TypedDict):
-    """Seconds of a step compiled, and of compiling all that a run needs. `failed` says why there is neither, or ""."""
+    """Seconds of a step compiled, and of compiling all that a run needs."""
 
     step_s: float
     compile_s: float
-    failed: str
 
 
 def resolve(
@@ -53,13 +52,8 @@ def resolve(
     plain_s = measured.get(f"step {key}", lambda: _plain(classifier, image, label, precision))
     if plain_s * steps < QUICK_S:
         return False
-    costs = measured.get(f"compiled {key}", lambda: _compiled(classifier, image, label, precision))
-    if costs["failed"]:
-        log(
-            f"trainer.compile=auto: not compiled, as torch can't compile this network here: {costs['failed']}"
-        )
-        return False
-    return steps * (plain_s - costs["step_s"]) > costs["compile_s"]
+    costs = measured.get(f"compiled {key}", lambda: _compiled(classifier, image, label, precision, log))
+    return costs is not None and steps * (plain_s - costs["step_s"]) > costs["compile_s"]
 
 
 def _plain(classifier: ExpressionClassifier, image: Tensor, label: Tensor, precision: str) -> float:
@@ -68,8 +62,15 @@ def _plain(classifier: ExpressionClassifier, image: Tensor, label: Tensor, preci
     return _step_s(probe, image, label, precision)
 
 
-def _compiled(classifier: ExpressionClassifier, image: Tensor, label: Tensor, precision: str) -> Costs:
-    """The same of a compiled copy, after all shapes that a run has: a whole batch, an epoch's last one, evaluation."""
+def _compiled(
+    classifier: ExpressionClassifier, image: Tensor, label: Tensor, precision: str, log: Callable[[str], None]
+) -> Costs | None:
+    """The same of a compiled copy, after all shapes that a run has: a whole batch, an epoch's last one, evaluation.
+
+    None where it fails, for whatever reason, which may be gone the next time.
+    """
+    log("trainer.compile=auto: measuring whether compiling the network makes this run faster; minutes, once.")
+    torch.compiler.reset()  # what earlier runs of this process compiled counts against torch's limit
     probe = copy.deepcopy(classifier).to(image.device)
     probe.network.compile()
     part = math.ceil(len(image) / 2) + 1
@@ -81,11 +82,13 @@ def _compiled(classifier: ExpressionClassifier, image: Tensor, label: Tensor, pr
             probe.eval()(image)
         _finish(image.device)
         compile_s = time.perf_counter() - started
-        return {"step_s": _step_s(probe, image, label, precision), "compile_s": compile_s, "failed": ""}
+        return {"step_s": _step_s(probe, image, label, precision), "compile_s": compile_s}
     except (
         Exception
     ) as error:  # torch.compile fails in as many ways as there are compilers, drivers and networks
-        return {"step_s": 0.0, "compile_s": 0.0, "failed": " ".join(str(error).split())[:200]}
+        why = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        log(f"trainer.compile=auto: not compiled, as torch can't compile this network here: {why}")
+        return None
 
 
 def _step_s(probe: ExpressionClassifier, image: Tensor, label: Tensor, precision: str) -> float:

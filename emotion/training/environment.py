@@ -73,7 +73,7 @@ def describe(threads: int, precision: str, device: str) -> dict[str, Any]:
         "commit": commit,
         "dirty": dirty,
         "hardware": {
-            "cpu": _cpu_name(),
+            "cpu": cpu_name(),
             "cores": cores(),
             "memory_gib": _memory_gib(),
             "gpu": _gpu_name(device),
@@ -123,7 +123,7 @@ def _git(top: Path, *arguments: str) -> str:
     ).stdout.strip()
 
 
-def _cpu_name() -> str:
+def cpu_name() -> str:
     try:
         for line in Path("/proc/cpuinfo").read_text().splitlines():
             if line.startswith("model name"):
@@ -161,3 +161,11 @@ def peak_gpu_memory_mib() -> float:
     import torch
 
     return round(torch.cuda.max_memory_allocated() / 2**20, 1)
+
+
+def forget_peak_gpu_memory(device: Any) -> None:
+    """Count from now on: what was held for measuring isn't training's."""
+    import torch
+
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)

@@ -38,9 +38,14 @@ class Measured:
     def get(self, key: str, measure: Callable[[], T]) -> T:
         """What is known of `key`, or else what `measure` finds: by one process, for which the others wait.
 
+        One at a time, whatever they measure: side by side they would measure each other.
+
         Args:
-            measure: gives plain data other than None.
+            measure: gives plain data. None isn't kept: the next one measures again.
         """
+        known = self._read().get(key)
+        if known is not None:
+            return known
         with ExitStack() as held:
             with suppress(OSError):  # nowhere to write: every process measures for itself
                 self._file.parent.mkdir(parents=True, exist_ok=True)
@@ -49,13 +54,14 @@ class Measured:
             if known is None:
                 known = measure()
                 with suppress(OSError):
-                    atomic.write_json(self._file, {**self._read(), key: known})
+                    if known is not None:
+                        atomic.write_json(self._file, {**self._read(), key: known})
             return known
 
 
 def key_of(what: str, classifier: ExpressionClassifier, image: Tensor, device: torch.device) -> str:
     """A key of all that the time of a training step depends on: machine, versions, network, batch."""
-    name = torch.cuda.get_device_name(device) if device.type == "cuda" else platform.processor()
+    name = torch.cuda.get_device_name(device) if device.type == "cuda" else environment.cpu_name()
     return json.dumps(
         [
             what, platform.node(), name, torch.get_num_threads(), torch.__version__, environment.version(),

@@ -120,7 +120,8 @@ class Run:
             data, classifier = self.prepare(device, backend, load_weights=last is None)
             if earlier:
                 resolved = precision.possible(earlier["precision"], device)
-                compiled = earlier.get("compiled", config.trainer.compile is True)
+                typed = config.trainer.compile is True
+                compiled = typed or (device.type == "cuda" and earlier.get("compiled", False))
             else:
                 measured = Measured(config.machine.cache_dir or default_cache_dir())
                 batch = probe_batch(data, device)
@@ -141,6 +142,7 @@ class Run:
             atomic.write_json(folder.file("environment.json"), environment_now)
             how = f"{threads} threads, {resolved}{', compiled' if compiled else ''}"
             self.log(f"{folder.path} · {_device_name(environment_now)}, {how}")
+            environment.forget_peak_gpu_memory(device)
             with self.views() as shown:
                 keeper = self.fit(data, classifier, device, resolved, compiled, status, last, shown, started)
                 self.finish(data, device, keeper, status, started)
@@ -236,6 +238,7 @@ class Run:
             enable_model_summary=False,
         )
         if compiled:
+            torch.compiler.reset()  # else what this process compiled before counts against torch's limit
             classifier.network.compile()  # in place: weights keep their names
         if data.resident:
             self.log(f"All images lie on {device}: {math.prod(self.store.images.shape) / 1e6:,.0f} MB.")

@@ -1,12 +1,15 @@
 """VGG's dense layers as matrix products, depthwise convolutions with gradients of ours: timm's in all but speed."""
 
 import copy
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import timm
 import torch
 from torch.nn import functional as F
 
+from emotion.models import convolutions
 from emotion.models import network as door
 from emotion.models.convolutions import (
     DepthwiseConv,
@@ -27,7 +30,7 @@ def vgg() -> torch.nn.Module:
 
 @pytest.mark.parametrize("size_px", [48, 224, 256])  # maps below 7 × 7, of it, and above: there it convolves
 @pytest.mark.parametrize("memory", [torch.contiguous_format, torch.channels_last])
-def test_outputs_and_gradients_are_timm_s(
+def test_vgg_s_outputs_and_gradients_are_timm_s(
     vgg: torch.nn.Module, size_px: int, memory: torch.memory_format
 ) -> None:
     ours = copy.deepcopy(vgg)
@@ -56,7 +59,7 @@ def test_weights_and_random_numbers_stay(vgg: torch.nn.Module) -> None:
     assert not ours.pre_logits.fc1.training
 
 
-def test_networks_are_built_with_them() -> None:
+def test_vgg_is_built_with_products() -> None:
     network = door.build(ModelConfig(name="vgg11", args={"mlp_ratio": 0.02}), LinearHead(), 7, 48)
     assert sum(isinstance(module, WholeMapConv) for module in network.modules()) == 2
     assert network(torch.zeros(2, 3, 48, 48)).shape == (2, 7)
@@ -165,13 +168,89 @@ def test_other_grouped_convolutions_stay() -> None:
     assert {type(layer) for layer in layers} == {torch.nn.Conv2d}
 
 
-def test_frozen_weights_and_an_input_without_gradient_are_left_out() -> None:
-    layer = DepthwiseConv(torch.nn.Conv2d(4, 4, 5, 2, 2, groups=4))
+@pytest.fixture
+def used(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The ways that gradients are taken, by name, of all since."""
+    found: list[str] = []
+
+    def watch(name: str, way: Callable[..., Any]) -> None:
+        monkeypatch.setattr(convolutions, name, lambda *given: found.append(name) or way(*given))
+
+    for name in ("_strided_input_gradient", "_large_kernel_gradient", "_gradients"):
+        watch(name, getattr(convolutions, name))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("size", "stride", "edge", "dtype", "of_x", "of_weight"),
+    [
+        (3, 1, 16, torch.bfloat16, "_gradients", "_gradients"),
+        (3, 2, 16, torch.bfloat16, "_strided_input_gradient", "_gradients"),
+        (5, 1, 16, torch.bfloat16, "_gradients", "_large_kernel_gradient"),
+        (5, 2, 16, torch.bfloat16, "_strided_input_gradient", "_large_kernel_gradient"),
+        (3, 2, 16, torch.float32, "_gradients", "_gradients"),
+        (5, 1, 16, torch.float32, "_gradients", "_gradients"),
+        (5, 1, 3, torch.float32, "_gradients", "_large_kernel_gradient"),
+    ],
+)
+def test_gradients_are_taken_the_faster_way_and_only_those_that_are_needed(
+    used: list[str], size: int, stride: int, edge: int, dtype: torch.dtype, of_x: str, of_weight: str
+) -> None:
+    layer = DepthwiseConv(torch.nn.Conv2d(4, 4, size, stride, size // 2, groups=4, dtype=dtype))
+    x = torch.rand(2, 4, edge, edge, dtype=dtype, requires_grad=True)
     layer.weight.requires_grad_(False)
-    x = torch.rand(2, 4, 8, 8, requires_grad=True)
     layer(x).sum().backward()
-    assert layer.weight.grad is None
-    assert x.grad is not None
+    assert used == [of_x]
+    used.clear()
     layer.weight.requires_grad_(True)
     layer(x.detach()).sum().backward()
-    assert layer.weight.grad is not None
+    assert used[0] == of_weight
+    assert set(used) <= {of_weight, "_gradients"}
+
+
+@pytest.mark.parametrize("padding", [3, 4])  # the spread gradient can't be padded by less than nothing
+def test_more_padding_than_kernel(padding: int) -> None:
+    theirs = torch.nn.Conv2d(4, 4, 3, 2, padding, groups=4, bias=False)
+    x = torch.randn(2, 4, 9, 9).bfloat16()
+    found = []
+    for layer in (theirs, DepthwiseConv(theirs)):
+        of = x.clone().requires_grad_()
+        with torch.autocast("cpu", torch.bfloat16):
+            out = layer(of)
+        out.sum().backward()
+        found.append(of.grad)
+    torch.testing.assert_close(*found)
+
+
+def test_evaluation_and_compilers_get_torch_s_own(used: list[str]) -> None:
+    layer = DepthwiseConv(torch.nn.Conv2d(4, 4, 5, 2, 2, groups=4, dtype=torch.bfloat16))
+    x = torch.rand(2, 4, 8, 8, dtype=torch.bfloat16, requires_grad=True)
+    layer.eval()(x).sum().backward()
+    torch.compiler.reset()
+    torch.compile(layer.train(), backend="eager", fullgraph=True)(x).sum().backward()
+    assert not used
+    layer(x).sum().backward()
+    assert used
+
+
+def test_a_layer_that_is_registered_twice_is_replaced_twice() -> None:
+    layer = torch.nn.Conv2d(4, 4, 3, groups=4)
+    layers = torch.nn.Sequential(layer, layer)
+    use_faster_convolutions(layers)
+    assert all(isinstance(one, DepthwiseConv) and one.weight is layer.weight for one in layers)
+
+
+def test_what_hangs_on_a_layer_keeps_it() -> None:
+    with pytest.warns(FutureWarning, match="deprecated"):
+        computed = torch.nn.utils.weight_norm(torch.nn.Conv2d(4, 4, 3, groups=4))
+    watched, changed = torch.nn.Conv2d(4, 4, 3, groups=4), torch.nn.Conv2d(4, 4, 3, groups=4)
+    watched.register_forward_hook(lambda *_: None)
+    changed.register_forward_pre_hook(lambda *_: None)
+    layers = torch.nn.Sequential(computed, watched, changed)
+    use_faster_convolutions(layers)
+    assert {type(layer) for layer in layers} == {torch.nn.Conv2d}
+
+
+def test_networks_are_built_with_depthwise_layers() -> None:
+    network = door.build(ModelConfig(name="mobilenetv2_050"), LinearHead(), 7, 32)
+    assert sum(isinstance(module, DepthwiseConv) for module in network.modules()) == 17

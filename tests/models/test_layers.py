@@ -1,4 +1,5 @@
 from math import comb
+from typing import Any
 
 import numpy as np
 import pytest
@@ -193,3 +194,16 @@ def test_the_studies_convolutions_use_it(name: str) -> None:
     rates = [m for m in timm.create_model(name, **args).features.modules() if isinstance(m, nn.Dropout)]
     assert rates
     assert all(type(m) is Dropout for m in rates)
+
+
+def test_compiled_dropout_is_one_graph_of_torch_s_own() -> None:
+    graphs = []
+
+    def backend(graph: Any, _: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    torch.compiler.reset()
+    compiled = torch.compile(nn.Sequential(Dropout(0.5), nn.ReLU()), backend=backend, fullgraph=True)
+    assert (compiled(torch.ones(1000)) == 0).float().mean() == pytest.approx(0.5, abs=0.1)
+    assert len(graphs) == 1

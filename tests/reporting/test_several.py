@@ -272,9 +272,12 @@ class TestContenders:
     def test_machine_and_folds_make_no_difference(self, tmp_path: Path) -> None:
         runs = [
             fakes.make_run(
-                tmp_path, count=20, fold=fold, config={"machine.workers": fold, "data.root": f"/{fold}"}
+                tmp_path,
+                count=20,
+                fold=fold,
+                config={"machine.workers": fold, "data.root": f"/{fold}", "trainer.compile": compiled},
             )
-            for fold in (0, 1)
+            for fold, compiled in enumerate((False, "auto"))
         ]
         found = contenders([Subject(run) for run in runs])
         assert len(found) == 1

@@ -1,5 +1,6 @@
 """What `trainer.compile=auto` comes to."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -32,8 +33,8 @@ def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bool]:
 
         monkeypatch.setattr(compilation, "key_of", lambda *_: "key")
         monkeypatch.setattr(compilation, "_plain", lambda *_: plain)
-        monkeypatch.setattr(compilation, "_compiled", compiled)
-        return resolve("auto", None, GPU, GPU, "bf16", steps, Measured(folder), log)  # type: ignore[arg-type]
+        monkeypatch.setattr(compilation, "_compiled", lambda *_: costs())
+        return resolve("auto", None, GPU, GPU, "bf16", steps, Measured(folder), print)  # type: ignore[arg-type]
 
     return ask
 
@@ -45,28 +46,26 @@ def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bool]:
 def test_a_run_that_saves_more_than_compiling_takes_is_compiled(
     on_a_gpu: Callable[..., bool], tmp_path: Path, steps: int, expected: bool
 ) -> None:
-    costs: Costs = {"step_s": 0.0625, "compile_s": 625.0, "failed": ""}
-    assert on_a_gpu(0.125, costs, steps, tmp_path) is expected
+    costs: Costs = {"step_s": 0.0625, "compile_s": 625.0}
+    assert on_a_gpu(0.125, lambda: costs, steps, tmp_path) is expected
 
 
 def test_a_short_run_doesn_t_find_out(on_a_gpu: Callable[..., bool], tmp_path: Path) -> None:
-    assert on_a_gpu(0.01, None, 59_999, tmp_path) is False
+    assert on_a_gpu(0.01, lambda: pytest.fail("it compiled"), 59_999, tmp_path) is False
 
 
 def test_what_is_known_serves_runs_of_other_lengths(on_a_gpu: Callable[..., bool], tmp_path: Path) -> None:
-    costs: Costs = {"step_s": 0.05, "compile_s": 60.0, "failed": ""}
-    assert on_a_gpu(0.1, costs, 10_000, tmp_path) is True
-    assert on_a_gpu(0.1, None, 100_000, tmp_path) is True
-    assert on_a_gpu(0.1, None, 3_000, tmp_path) is False
+    costs: Costs = {"step_s": 0.05, "compile_s": 60.0}
+    assert on_a_gpu(0.1, lambda: costs, 10_000, tmp_path) is True
+    assert on_a_gpu(0.1, lambda: pytest.fail("it compiled"), 100_000, tmp_path) is True
+    assert on_a_gpu(0.1, lambda: pytest.fail("it compiled"), 3_000, tmp_path) is False
 
 
-def test_what_can_t_be_compiled_is_said_and_trained_as_it_is(
+def test_what_can_t_be_compiled_is_trained_as_it_is_and_tried_again(
     on_a_gpu: Callable[..., bool], tmp_path: Path
 ) -> None:
-    costs: Costs = {"step_s": 0.0, "compile_s": 0.0, "failed": "no triton"}
-    said: list[str] = []
-    assert on_a_gpu(1.0, costs, 10_000, tmp_path, said.append) is False
-    assert said == ["trainer.compile=auto: not compiled, as torch can't compile this network here: no triton"]
+    assert on_a_gpu(1.0, lambda: None, 10_000, tmp_path) is False
+    assert on_a_gpu(1.0, lambda: {"step_s": 0.5, "compile_s": 60.0}, 10_000, tmp_path) is True
 
 
 @pytest.mark.parametrize("typed", [True, False])
@@ -83,61 +82,134 @@ def classifier() -> ExpressionClassifier:
     )
 
 
-def _traced(monkeypatch: pytest.MonkeyPatch, backend: Any) -> None:
+Graphs = list[tuple[int, bool]]  # of each graph that was compiled: images a batch, and whether with gradients
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> Graphs:
+    """What torch.compile is asked for, by a backend that generates no code, which would need a compiler."""
+    found: Graphs = []
     compile_ = torch.compile
-    monkeypatch.setattr(torch, "compile", lambda f, **keys: compile_(f, **{**keys, "backend": backend}))
-
-
-def test_measuring_leaves_the_network_alone(
-    classifier: ExpressionClassifier, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """By a backend that generates no code, on whole and part batches and in evaluation."""
-    shapes = []
 
     def backend(graph: Any, inputs: Any) -> Any:
-        shapes.append((graph.training if hasattr(graph, "training") else None, len(inputs)))
+        batches = {
+            len(one)
+            for one in inputs
+            if isinstance(one, torch.Tensor) and one.ndim == 4 and one.shape[2] == 32
+        }
+        found.append((int(next(iter(batches), 0)), torch.is_grad_enabled()))
         return graph.forward
 
-    _traced(monkeypatch, backend)
+    monkeypatch.setattr(
+        torch, "compile", lambda f, **keys: compile_(f, **{**keys, "backend": backend, "dynamic": False})
+    )
+    torch.compiler.reset()
+    return found
+
+
+def _batch(count: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.zeros(count, 32, 32, 1, dtype=torch.uint8), torch.arange(count)
+
+
+def test_measuring_goes_through_what_a_run_has_and_leaves_the_network_alone(
+    classifier: ExpressionClassifier, graphs: Graphs
+) -> None:
     before = {name: value.clone() for name, value in classifier.state_dict().items()}
-    image, label = torch.zeros(6, 32, 32, 1, dtype=torch.uint8), torch.arange(6)
-    costs = compilation._compiled(classifier, image, label, "fp32")
-    assert costs["failed"] == ""
+    costs = compilation._compiled(classifier, *_batch(), "fp32", print)
+    assert costs is not None
     assert 0 < costs["step_s"] < costs["compile_s"]
-    assert len(shapes) >= 2  # training and evaluation at least
-    assert compilation._plain(classifier, image, label, "bf16") > 0
+    assert set(graphs) == {(6, True), (4, True), (6, False)}  # a whole batch, an epoch's last one, evaluation
+    assert compilation._plain(classifier, *_batch(), "bf16") > 0
     assert classifier.network._compiled_call_impl is None
     assert all(torch.equal(value, before[name]) for name, value in classifier.state_dict().items())
     assert all(parameter.grad is None for parameter in classifier.parameters())
 
 
-def test_a_compiler_that_fails_is_a_finding(
-    classifier: ExpressionClassifier, monkeypatch: pytest.MonkeyPatch
+def test_many_networks_of_one_process_are_all_compiled(
+    classifier: ExpressionClassifier, graphs: Graphs
 ) -> None:
-    def backend(*_: object) -> None:
-        raise RuntimeError("no compiler here")
+    """torch compiles a function eight times, then never again; all networks share theirs."""
+    for _ in range(4):
+        graphs.clear()
+        assert compilation._compiled(classifier, *_batch(), "fp32", print)
+        assert len(set(graphs)) == 3
 
-    _traced(monkeypatch, backend)
-    image, label = torch.zeros(6, 32, 32, 1, dtype=torch.uint8), torch.arange(6)
-    assert "no compiler here" in compilation._compiled(classifier, image, label, "fp32")["failed"]
+
+@pytest.mark.parametrize("error", [RuntimeError("no compiler here"), AssertionError()])
+def test_a_compiler_that_fails_is_said(
+    classifier: ExpressionClassifier, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(compilation, "_train", fail)
+    said: list[str] = []
+    assert compilation._compiled(classifier, *_batch(), "fp32", said.append) is None
+    assert f"can't compile this network here: {type(error).__name__}: {error}".strip() in said[-1]
 
 
 def test_a_run_records_it_and_is_continued_so(
-    run: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch
+    run: Callable[..., RunFolder], graphs: Graphs, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The identity holds what was typed; environment.json what it came to."""
-    _traced(monkeypatch, "eager")
-    monkeypatch.setattr(compilation, "resolve", lambda *_: True)
-    with monkeypatch.context() as patched:
-        patched.setattr("emotion.training.run.Run.finish", _interrupt)
-        with pytest.raises(KeyboardInterrupt):
-            run("trainer.max_epochs=1")
+    folder = _stopped_after_the_first_epoch(run, monkeypatch, tmp_path, "trainer.compile=true")
+    assert folder.environment["compiled"] is True
+    assert graphs
     monkeypatch.setattr(compilation, "resolve", lambda *_: pytest.fail("it is resolved again"))
-    done = run("trainer.max_epochs=1")
+    graphs.clear()
+    done = run("trainer.compile=true")
+    assert done.path == folder.path
+    assert graphs
     assert done.environment["compiled"] is True
-    assert done.config["trainer"]["compile"] == "auto"
-    assert "threads, fp32, compiled" in done.file("log.txt").read_text()
+    assert done.file("log.txt").read_text().count("threads, fp32, compiled") == 2
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+@pytest.mark.parametrize("begun_on_a_gpu", [True, False])  # or by a version that didn't write it down
+def test_what_auto_compiled_elsewhere_goes_on_uncompiled_on_a_cpu(
+    run: Callable[..., RunFolder],
+    graphs: Graphs,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    begun_on_a_gpu: bool,
+) -> None:
+    folder = _stopped_after_the_first_epoch(run, monkeypatch, tmp_path)
+    kept = folder.environment
+    assert kept.pop("compiled") is False
+    folder.file("environment.json").write_text(
+        json.dumps(kept | ({"compiled": True} if begun_on_a_gpu else {}))
+    )
+    assert run().environment["compiled"] is False
+    assert not graphs
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [((), 2 * 7), (("trainer.limit_train_batches=2",), 2 * 2), (("trainer.limit_train_batches=0.5",), 2 * 3),
+     (("trainer.limit_train_batches=99",), 2 * 7)],
+)  # fmt: skip
+def test_the_steps_of_the_whole_run_decide(
+    run: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch, overrides: tuple[str, ...], expected: int
+) -> None:
+    asked: list[int] = []
+
+    def resolve(*given: Any) -> bool:
+        asked.append(given[5])
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(compilation, "resolve", resolve)
+    with pytest.raises(KeyboardInterrupt):
+        run(*overrides)
+    assert asked == [expected]
+
+
+def _stopped_after_the_first_epoch(
+    run: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch, tmp_path: Path, *overrides: str
+) -> RunFolder:
+    def line(*_: object) -> str:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("emotion.training.run.epoch_line", line)
+        with pytest.raises(KeyboardInterrupt):
+            run(*overrides)
+    (status,) = (tmp_path / "runs").glob("*/status.json")
+    return RunFolder.open(status.parent)
