@@ -2,8 +2,9 @@
 
 import os
 
-# threads that spin while they wait make a step many times slower as soon as another program wants a core
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+from emotion.training.threads import waiting
+
+os.environ.update(waiting())
 
 from emotion.data.dataset import open_store
 from emotion.data.table import rejected_line

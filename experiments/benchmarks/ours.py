@@ -170,9 +170,10 @@ def loader(turns: Turns, overrides: list[str]) -> None:
 
 def _assembled(overrides: list[str]) -> tuple[Any, Any, Any, Any]:
     """Configuration, data module, classifier and device, set up as a run sets them up."""
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as emotion.launch, before torch is imported
     from emotion.launch import compose
-    from emotion.training import environment
+    from emotion.training import environment, threads
+
+    os.environ.update(threads.waiting())  # as emotion.training.train, before torch is imported
 
     config = compose(overrides)
     environment.keep_memory()

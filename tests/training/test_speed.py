@@ -19,7 +19,7 @@ from emotion.models import optimizers
 from emotion.models.classifier import ExpressionClassifier
 from emotion.runs import RunFolder
 from emotion.schema import SGD, Adam, AdamW
-from emotion.training import assemble, environment, precision
+from emotion.training import assemble, environment, precision, threads
 from tests.training.conftest import TINY
 
 Run = Callable[..., RunFolder]
@@ -53,11 +53,21 @@ def test_a_run_keeps_its_memory(run: Run, monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("module", ["emotion.training.train", "emotion.training.warm"])
-def test_threads_wait_without_spinning(module: str) -> None:
+@pytest.mark.parametrize(("wanted", "typed", "expected"), [
+    (True, None, "PASSIVE"), (False, None, "None"), (True, "ACTIVE", "ACTIVE"), (False, "ACTIVE", "ACTIVE"),
+])  # fmt: skip
+def test_threads_sleep_where_others_want_the_cores(
+    module: str, wanted: bool, typed: str | None, expected: str
+) -> None:
     """The variable counts when torch is imported."""
     code = f"""if True:
         import os, sys
-        os.environ.pop("OMP_WAIT_POLICY", None)
+        for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+            os.environ.pop(name, None)
+        if {typed!r}:
+            os.environ["OMP_WAIT_POLICY"] = {typed!r}
+        from emotion.training import threads
+        threads.cores_are_wanted = lambda: {wanted}
         class Torch:
             def find_spec(self, name, *rest):
                 if name == "torch":
@@ -67,7 +77,44 @@ def test_threads_wait_without_spinning(module: str) -> None:
         import {module}, torch
     """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert said.stdout == "imported with PASSIVE\n"
+    assert said.stdout == f"imported with {expected}\n"
+
+
+@pytest.mark.parametrize(
+    ("running", "ours", "all_cores", "wanted"),
+    [
+        ([1, 1, 1], 2, 2, False),
+        ([2, 2, 3], 2, 2, True),
+        ([9, 1, 9], 2, 2, False),  # what runs for a moment only
+        ([2, 2, 2], 1, 2, False),
+        ([61, 61, 61], 4, 64, False),
+        ([62, 62, 62], 4, 64, True),
+    ],
+)
+def test_cores_are_wanted_where_more_runs_than_there_are(
+    running: list[int],
+    ours: int,
+    all_cores: int,
+    wanted: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    stat, left = tmp_path / "stat", list(running)
+
+    def sleep(_: float) -> None:
+        stat.write_text(f"cpu  1 2 3\nctxt 12\nprocs_running {left.pop(0)}\nprocs_blocked 0\n")
+
+    monkeypatch.setattr(threads, "_STAT", stat)
+    monkeypatch.setattr(threads.time, "sleep", sleep)
+    monkeypatch.setattr(threads, "cores", lambda: ours)
+    monkeypatch.setattr("os.cpu_count", lambda: all_cores)
+    assert threads.cores_are_wanted() is wanted
+    assert not left
+
+
+def test_threads_sleep_where_nothing_says_what_runs(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(threads, "_STAT", tmp_path / "none")
+    assert threads.cores_are_wanted()
 
 
 class Looks(TorchDispatchMode):
