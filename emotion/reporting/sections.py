@@ -179,7 +179,9 @@ def cost(subject: Subject) -> Section:
         return Section("cost", "Cost", "", (Note("What this run cost is not known: it has not finished."),))
     hardware = subject.environment.get("hardware") or {}
     where = hardware.get("gpu") or hardware.get("cpu")
-    lead = f"On {where}, {subject.environment.get('precision', 'unknown precision')}." if where else ""
+    how = subject.environment.get("precision", "unknown precision")
+    how += ", compiled" if subject.environment.get("compiled") else ""
+    lead = f"On {where}, {how}." if where else ""
     return Section("cost", "Cost", lead, (Facts(kept),))
 
 

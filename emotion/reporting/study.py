@@ -200,7 +200,7 @@ def _outcome(study: Study, row: Row, profile: Profile, runs: Sequence[RunFolder]
 def _hardware(environment: Mapping[str, Any]) -> str:
     hardware = environment.get("hardware") or {}
     device = hardware.get("gpu") or f"{hardware.get('cpu')}, {environment.get('threads')} threads"
-    return f"{device}, {environment.get('precision')}"
+    return f"{device}, {environment.get('precision')}{', compiled' if environment.get('compiled') else ''}"
 
 
 def main_table(found: StudyTable) -> Table:

@@ -124,6 +124,14 @@ def test_two_seeds_of_the_full_profile(results: Results, tmp_path: Path) -> None
     assert row["training, ours"] == "20 min 42 s"
 
 
+def test_a_compiled_run_s_time_says_so(results: Results, tmp_path: Path) -> None:
+    study = small()
+    keep(results, study, "one", "full", 0, tmp_path / "runs")
+    run = gather(study, results).outcomes[0].runs[0]
+    run.file("environment.json").write_text(json.dumps(run.environment | {"compiled": True}))
+    assert cells(gather(study, results), 0)["hardware"] == "Test CPU, 2 threads, fp32, compiled"
+
+
 @pytest.mark.parametrize("name", study_names())
 def test_every_published_number_is_printed(name: str, results: Results) -> None:
     """Each with as many digits as the table gives, whether anything of ours is measured or not."""
