@@ -10,9 +10,7 @@ from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 _TAPS = 3  # of the kernels for whose gradients oneDNN's code for depthwise convolutions is taken, whatever the type
-_SMALL_PX = (
-    4  # up to this edge of a map, larger kernels are the slower way in float32 too (channels as in networks)
-)
+_SMALL_PX = 4  # up to this edge of a map, larger kernels are the slower way in float32 too
 
 
 class WholeMapConv(nn.Conv2d):

@@ -37,9 +37,8 @@ class Mixing:
         alpha = self.cutmix if cut else self.mixup
         kept = float(rng.beta(alpha, alpha))
         partners = torch.from_numpy(rng.permutation(len(images)))
-        if (
-            images.is_cuda
-        ):  # from pageable memory the host would wait until the GPU has done all before the copy
+        if images.is_cuda:
+            # from pageable memory the host would wait until the GPU has done all before the copy
             partners = partners.pin_memory().to(images.device, non_blocking=True)
         if cut:
             top, bottom, left, right = _box(images.shape[-2], images.shape[-1], 1 - kept, rng)

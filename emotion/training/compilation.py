@@ -50,16 +50,18 @@ def resolve(
         return False
     key = key_of(precision, classifier, image, device)
     plain_s = measured.get(f"step {key}", lambda: _plain(classifier, image, label, precision))
-    if plain_s * steps < QUICK_S:
+    if plain_s is None or plain_s * steps < QUICK_S:
         return False
     costs = measured.get(f"compiled {key}", lambda: _compiled(classifier, image, label, precision, log))
     return costs is not None and steps * (plain_s - costs["step_s"]) > costs["compile_s"]
 
 
-def _plain(classifier: ExpressionClassifier, image: Tensor, label: Tensor, precision: str) -> float:
-    """Seconds of a training step of a copy."""
-    probe = copy.deepcopy(classifier).to(image.device)
-    return _step_s(probe, image, label, precision)
+def _plain(classifier: ExpressionClassifier, image: Tensor, label: Tensor, precision: str) -> float | None:
+    """Seconds of a training step of a copy; None where the device's memory doesn't hold it beside the network."""
+    try:
+        return _step_s(copy.deepcopy(classifier).to(image.device), image, label, precision)
+    except torch.OutOfMemoryError:
+        return None
 
 
 def _compiled(
@@ -83,9 +85,8 @@ def _compiled(
         _finish(image.device)
         compile_s = time.perf_counter() - started
         return {"step_s": _step_s(probe, image, label, precision), "compile_s": compile_s}
-    except (
-        Exception
-    ) as error:  # torch.compile fails in as many ways as there are compilers, drivers and networks
+    # torch.compile fails in as many ways as there are compilers, drivers and networks
+    except Exception as error:
         why = " ".join(f"{type(error).__name__}: {error}".split())[:300]
         log(f"trainer.compile=auto: not compiled, as torch can't compile this network here: {why}")
         return None

@@ -68,9 +68,8 @@ def resolve(
 def _measure(classifier: ExpressionClassifier, image: Tensor, label: Tensor) -> str:
     probe = copy.deepcopy(classifier).train()
     seconds = {"fp32": float("inf"), "bf16": float("inf")}
-    for _ in range(
-        3
-    ):  # interleaved, the best of each: a busy neighbour slows single steps, never speeds one up
+    # interleaved, the best of each: a busy neighbour slows single steps, never speeds one up
+    for _ in range(3):
         for name in seconds:
             started = time.perf_counter()
             with torch.autocast("cpu", torch.bfloat16, enabled=name == "bf16"):

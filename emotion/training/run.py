@@ -118,23 +118,7 @@ class Run:
             last = self.last_checkpoint()
             backend = earlier.get("augment_backend", "host") if earlier else None
             data, classifier = self.prepare(device, backend, load_weights=last is None)
-            if earlier:
-                resolved = precision.possible(earlier["precision"], device)
-                typed = config.trainer.compile is True
-                compiled = typed or (device.type == "cuda" and earlier.get("compiled", False))
-            else:
-                measured = Measured(config.machine.cache_dir or default_cache_dir())
-                batch = probe_batch(data, device)
-                resolved = precision.resolve(config.trainer.precision, classifier, *batch, device, measured)
-                compiled = compilation.resolve(
-                    config.trainer.compile,
-                    classifier,
-                    *batch,
-                    resolved,
-                    _steps(config, data),
-                    measured,
-                    self.log,
-                )
+            resolved, compiled = self.how(data, classifier, device, earlier or None)
             environment_now = environment.describe(threads, resolved, str(device))
             environment_now |= {"augment_backend": data.backend, "compiled": compiled}
             if earlier:
@@ -189,6 +173,31 @@ class Run:
             self.log(rejected_line(rejected, self.folder.file("rejected.csv")))
         return data, classifier
 
+    def how(
+        self,
+        data: ExpressionDataModule,
+        classifier: ExpressionClassifier,
+        device: torch.device,
+        earlier: dict[str, Any] | None,
+    ) -> tuple[str, bool]:
+        """The precision, and whether the network is compiled: as typed or measured, and then as the run was begun.
+
+        Args:
+            earlier: the environment of the session before this one.
+        """
+        trainer = self.config.trainer
+        if earlier is not None:
+            begun_so = device.type == "cuda" and earlier.get("compiled", False)
+            return precision.possible(earlier["precision"], device), trainer.compile is True or begun_so
+        measured = Measured(self.config.machine.cache_dir or default_cache_dir())
+        image, label = probe_batch(data, device)
+        resolved = precision.resolve(trainer.precision, classifier, image, label, device, measured)
+        steps = trainer.max_epochs * _batches(self.config, data)
+        compiled = compilation.resolve(
+            trainer.compile, classifier, image, label, resolved, steps, measured, self.log
+        )
+        return resolved, compiled
+
     def fit(
         self,
         data: ExpressionDataModule,
@@ -222,7 +231,7 @@ class Run:
             accelerator="gpu" if device.type == "cuda" else device.type,
             devices=[device.index or 0] if device.type == "cuda" else 1,
             max_epochs=epochs,
-            limit_train_batches=_limited(config.trainer.limit_train_batches, data),
+            limit_train_batches=_batches(config, data),
             precision=precision.lightning_name(resolved),
             gradient_clip_val=config.trainer.gradient_clip,
             accumulate_grad_batches=config.trainer.accumulate,
@@ -449,16 +458,12 @@ class Run:
             status.update(state="failed", message=said)
 
 
-def _limited(limit: int | float | None, data: ExpressionDataModule) -> int | None:
-    """The batches of an epoch, at least one; None: all."""
-    return max(1, int(limit * len(data.train_dataloader()))) if isinstance(limit, float) else limit
-
-
-def _steps(config: RunConfig, data: ExpressionDataModule) -> int:
-    """The batches of the whole training, as configured."""
-    limit = _limited(config.trainer.limit_train_batches, data)
-    batches = len(data.train_dataloader())
-    return config.trainer.max_epochs * (batches if limit is None else min(limit, batches))
+def _batches(config: RunConfig, data: ExpressionDataModule) -> int:
+    """The training batches of an epoch."""
+    every, limit = len(data.train_dataloader()), config.trainer.limit_train_batches
+    if limit is None:
+        return every
+    return max(1, int(limit * every)) if isinstance(limit, float) else min(limit, every)
 
 
 def _tests(data: ExpressionDataModule) -> tuple[Part, ...]:

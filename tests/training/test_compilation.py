@@ -23,14 +23,9 @@ GPU: Any = SimpleNamespace(device=torch.device("cuda"))  # of the batch, only th
 
 @pytest.fixture
 def on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Callable[..., bool]:
-    """What auto comes to where steps take so many seconds, plain and compiled, and compiling so many."""
+    """What auto comes to where a plain step takes so many seconds, and compiled ones what `costs` finds."""
 
-    def ask(
-        plain: float, costs: Costs | None, steps: int, folder: Path, log: Callable[[str], None] = print
-    ) -> bool:
-        def compiled(*_: object) -> Costs:
-            return costs or pytest.fail("it compiled")
-
+    def ask(plain: float | None, costs: Callable[[], Costs | None], steps: int, folder: Path) -> bool:
         monkeypatch.setattr(compilation, "key_of", lambda *_: "key")
         monkeypatch.setattr(compilation, "_plain", lambda *_: plain)
         monkeypatch.setattr(compilation, "_compiled", lambda *_: costs())
@@ -66,6 +61,21 @@ def test_what_can_t_be_compiled_is_trained_as_it_is_and_tried_again(
 ) -> None:
     assert on_a_gpu(1.0, lambda: None, 10_000, tmp_path) is False
     assert on_a_gpu(1.0, lambda: {"step_s": 0.5, "compile_s": 60.0}, 10_000, tmp_path) is True
+
+
+def test_what_no_memory_is_left_to_measure_is_trained_as_it_is(
+    on_a_gpu: Callable[..., bool],
+    classifier: ExpressionClassifier,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(compilation, "_train", full)
+    found = compilation._plain(classifier, *_batch(), "fp32")
+    assert found is None
+    assert on_a_gpu(found, lambda: pytest.fail("it compiled"), 10**6, tmp_path) is False
 
 
 @pytest.mark.parametrize("typed", [True, False])
