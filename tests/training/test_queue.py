@@ -239,7 +239,7 @@ def test_being_stopped_ends_the_children_and_says_what_is_left(
             pid = json.loads((runs(tmp_path)[0].path / "lock").read_text())["pid"]
             (os.killpg if stop == signal.SIGINT else os.kill)(process.pid, stop)
             break
-    printed, _ = process.communicate(timeout=60)
+    printed, _ = process.communicate(timeout=120)
     assert process.returncode == 130
     assert "2 of 2 jobs are left. The same command continues." in printed
     for _ in range(50):
