@@ -336,8 +336,11 @@ def _write_jobs(sweep: Path, jobs: Sequence[Job]) -> None:
 def _write_status(sweep: Path, jobs: Sequence[Job]) -> None:
     states = {job.folder.name: state_of(job) for job in jobs}
     messages = {job.folder.name: message_of(job) for job in jobs if state_of(job) == "failed"}
-    precisions = {job.folder.name: job.folder.environment["precision"] for job in jobs
-                  if job.folder.file("environment.json").is_file()}  # fmt: skip
+    environments = {
+        job.folder.name: job.folder.environment
+        for job in jobs
+        if job.folder.file("environment.json").is_file()
+    }
     finished = sum(state == "finished" for state in states.values())
     atomic.write_json(
         sweep / "status.json",
@@ -347,7 +350,8 @@ def _write_status(sweep: Path, jobs: Sequence[Job]) -> None:
             "finished": finished,
             "jobs": states,
             "failures": messages,
-            "precision": precisions,
+            "precision": {name: found["precision"] for name, found in environments.items()},
+            "compiled": {name: found.get("compiled", False) for name, found in environments.items()},
         },
     )
 

@@ -98,6 +98,7 @@ def test_every_combination_is_a_finished_run(undisturbed: tuple[Path, str]) -> N
     assert status["finished"] == 4
     assert set(status["jobs"].values()) == {"finished"}
     assert set(status["precision"].values()) == {"fp32"}
+    assert set(status["compiled"].values()) == {False}
 
 
 def test_the_table_has_a_row_a_configuration_ranked_by_validation(undisturbed: tuple[Path, str]) -> None:
