@@ -304,6 +304,9 @@ def study_run(
     rows: Annotated[
         str | None, typer.Option("--rows", help="Only these rows: names with commas between.")
     ] = None,
+    seeds: Annotated[
+        str | None, typer.Option("--seeds", help="Only these of the profile's seeds, with commas between.")
+    ] = None,
     data_root: Annotated[
         list[str] | None,
         typer.Option("--data-root", help="SET=DIR: where a data set lies; DIR where the study has only one."),
@@ -320,7 +323,7 @@ def study_run(
     """Run what is missing, through the queue, and print the table. `emotion study NAME` is the same."""
     from emotion.commands.study import run
 
-    if not run(name, profile, rows, data_root or [], weights or [], results, machine or [], again):
+    if not run(name, profile, rows, seeds, data_root or [], weights or [], results, machine or [], again):
         raise typer.Exit(1)
 
 

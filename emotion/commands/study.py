@@ -27,6 +27,7 @@ def run(
     name: str,
     profile: str,
     rows: str | None,
+    seeds: str | None,
     roots: Sequence[str],
     weights: Sequence[str],
     results: Path | None,
@@ -37,6 +38,8 @@ def run(
     study = load(name)
     chosen = _profile(profile)
     named = None if rows is None else tuple(rows.split(","))
+    if seeds is not None:
+        study = study.with_seeds(chosen, _numbers(seeds, "--seeds"))
     wrong = [override for override in machine if not override.startswith("machine.")]
     if wrong:
         raise ConfigError(
@@ -90,6 +93,13 @@ def _profile(name: str) -> Profile:
         if name == known:
             return known
     raise ConfigError(f"expected a profile ({', '.join(get_args(Profile))}), found {name!r}.")
+
+
+def _numbers(given: str, option: str) -> list[int]:
+    try:
+        return [int(text) for text in given.split(",")]
+    except ValueError:
+        raise ConfigError(f"{option}: expected numbers with commas between, found {given!r}.") from None
 
 
 def _named_paths(given: Sequence[str], names: Sequence[str], option: str) -> dict[str, Path]:

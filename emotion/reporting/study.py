@@ -241,7 +241,8 @@ def _cells(outcome: Outcome, official: bool) -> Iterator[Cell]:
         sd = "" if ours.sd is None else f" ± {100 * ours.sd:.1f}"
         yield Cell(f"{100 * ours.value:.1f}{sd}{numbers.SPACE}%", ours.value)
         of = f" of {outcome.wanted}" if len(outcome.runs) < outcome.wanted else ""
-        yield Cell(f"{ours.runs}{of}{' folds' if ours.folded else ''}", float(ours.runs))
+        count = f"average of {len(outcome.runs)}" if outcome.row.ensemble else str(ours.runs)
+        yield Cell(f"{count}{of}{' folds' if ours.folded else ''}", float(ours.runs))
     if difference is None:
         yield Cell(numbers.MISSING)
     else:

@@ -79,7 +79,7 @@ class StudyRun:
                 if task.row.probe is not None and task.row.name not in self.unmeasured:
                     self._probe(task)
         alone = {row.name for row in self.study.rows if row.name in wanted and self._averages_one(row)}
-        why = f"an average takes two runs, and the profile {self.profile} has one"
+        why = "an average takes two runs, and one is asked for"
         self.unmeasured |= dict.fromkeys(sorted(alone - self.unmeasured.keys()), why)
         for name, why in self.unmeasured.items():
             print(f"{name}: not measured: {why}", flush=True)

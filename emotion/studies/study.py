@@ -1,6 +1,6 @@
 """A study's file `experiments/<study>/study.yaml`: its rows, what was published of them, and its profiles. No torch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
@@ -230,6 +230,21 @@ class Study(_Strict):
                 return row
         known = ", ".join(row.name for row in self.rows)
         raise ConfigError(f"expected a row of {self.name} ({known}), found {name!r}.")
+
+    def with_seeds(self, profile: Profile, seeds: Sequence[int]) -> "Study":
+        """This study with only these of a profile's seeds.
+
+        Raises:
+            ConfigError: the profile doesn't have them.
+        """
+        setting = self.profiles[profile]
+        if not seeds or not set(seeds) <= set(setting.seeds):
+            known = ", ".join(map(str, setting.seeds))
+            raise ConfigError(
+                f"expected some of profile {profile}'s seeds ({known}), found {', '.join(map(str, seeds))}."
+            )
+        fewer = setting.model_copy(update={"seeds": [seed for seed in setting.seeds if seed in seeds]})
+        return self.model_copy(update={"profiles": {**self.profiles, profile: fewer}})
 
     def ordered(self, names: tuple[str, ...] | None = None) -> list[list[Row]]:
         """The rows (of `names`, with what they need) in stages: whatever a stage needs is in those before it."""

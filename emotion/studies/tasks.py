@@ -183,7 +183,16 @@ class Results:
         return found if len(found) == runs_needed(study, row, profile) else []
 
     def some(self, study: Study, row: Row, profile: Profile) -> list[RunFolder]:
-        """The kept runs of a row that is trained without folds, though others that the profile asks for are missing."""
+        """The kept runs of a row without folds, though others that the profile asks for are missing.
+
+        Of an average at least two: each of its rows by the seeds that all of them have.
+        """
+        if row.ensemble:
+            rows = [self.some(study, study.row(name), profile) for name in row.ensemble]
+            by_seed = [{run.config["seed"]: run for run in runs} for runs in rows]
+            seeds = sorted(set[int].intersection(*map(set, by_seed)))
+            found = [runs[seed] for runs in by_seed for seed in seeds]
+            return found if len(found) > 1 else []
         return list(self._of(study, row, profile)) if row.trained and not row.folds else []
 
     def _of(self, study: Study, row: Row, profile: Profile) -> Iterator[RunFolder]:

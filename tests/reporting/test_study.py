@@ -277,6 +277,34 @@ def test_one_seed_in_full_goes_before_a_shortened_row(results: Results, tmp_path
     assert (row["runs"], row["epochs"]) == ("1", "10")
 
 
+@pytest.mark.parametrize(
+    ("one", "two", "averaged"),
+    [([0], [], []), ([0], [1], []), ([0, 1], [1], [1]), ([0, 1], [0, 1], [0, 1])],
+)
+def test_an_average_is_of_the_seeds_that_all_of_its_rows_have(
+    results: Results, tmp_path: Path, one: list[int], two: list[int], averaged: list[int]
+) -> None:
+    study = small()
+    made = {
+        (row, seed): keep(results, study, row, "full", seed, tmp_path / row)
+        for row, seeds in (("one", one), ("two", two))
+        for seed in seeds
+    }
+    found = gather(study, results)
+    assert cells(found, 2)["runs"] == {0: "0", 1: "average of 2 of 4", 2: "average of 4"}[len(averaged)]
+    assert (found.outcomes[2].ours is None) == (not averaged)
+    if averaged:
+        tables = [
+            predictions.read(made[row, seed].predictions("test"))
+            for row in ("one", "two")
+            for seed in averaged
+        ]
+        ours = np.mean([table.probabilities for table in tables], axis=0).argmax(axis=1)
+        measured = found.outcomes[2].ours
+        assert measured is not None
+        assert measured.value == pytest.approx((ours == tables[0].labels).mean())
+
+
 @pytest.mark.parametrize("seeds", [([0, 1], [0]), ([0], [1])])
 def test_a_step_is_taken_between_the_same_seeds(
     results: Results, tmp_path: Path, seeds: tuple[list[int], list[int]]

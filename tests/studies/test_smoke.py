@@ -91,7 +91,7 @@ def test_an_average_of_one_run_is_not_measured(tmp_path: Path, monkeypatch: pyte
         running = StudyRun(study, "short", results, Place())
         monkeypatch.setattr(running, "_missing", lambda *_: {})
         assert running.run(rows) is measured
-        assert "takes two runs, and the profile short has one" in running.unmeasured["ensemble_scratch_seeds"]
+        assert "takes two runs, and one is asked for" in running.unmeasured["ensemble_scratch_seeds"]
 
 
 def test_drawn_data_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,6 +154,8 @@ def test_rows_without_data_or_weights_are_said(tmp_path: Path, monkeypatch: pyte
         (["fer2013_vgg", "model.name=resnet18"], "expected overrides of machine"),
         (["fer2013_vgg", "--profile", "shot"], "expected a profile"),
         (["fer2013_vgg", "--rows", "scrath"], "found 'scrath'"),
+        (["fer2013_vgg", "--seeds", "one"], "--seeds: expected numbers with commas between, found 'one'"),
+        (["fer2013_vgg", "--seeds", "0,1"], r"expected some of profile short's seeds \(0\), found 0, 1"),
         (["expw_transfer", "--data-root", "somewhere"], "expected NAME=PATH"),
         (["table", "fer"], "expected a study"),
     ],

@@ -122,6 +122,17 @@ def test_stages_and_tasks() -> None:
     assert two[0].overrides[-2:] == ["fold=0", "folds=2"]
 
 
+def test_fewer_seeds_are_fewer_runs_of_one_profile() -> None:
+    study = load("fer2013_vgg")
+    fewer = study.with_seeds("full", [1])
+    row = study.row("scratch")
+    assert [task.name for task in tasks_of(fewer, row, "full")] == ["scratch-s1"]
+    assert [task.name for task in tasks_of(fewer, row, "short")] == ["scratch-s0"]
+    assert [task.recipe for task in tasks_of(fewer, row, "full")] == [
+        task.recipe for task in tasks_of(study, row, "full") if task.seed == 1
+    ]
+
+
 def test_a_recipe_changes_with_what_was_asked_for() -> None:
     def recipe(study: Study) -> str:
         return tasks_of(study, study.row("two"), "full")[0].recipe
