@@ -11,6 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # how torch's threads wait; spinning where none is set
 TYPED = "EMOTION_COMMAND"  # the variable that holds the command line as it was typed
 _PACKAGES = (
     "torch",
@@ -82,6 +83,7 @@ def describe(threads: int, precision: str, device: str) -> dict[str, Any]:
         "device": device,
         "threads": threads,
         "precision": precision,
+        "openmp": {name: os.environ[name] for name in WAITING if name in os.environ},
         "command": os.environ.get(TYPED) or shlex.join(sys.argv),
     }
 

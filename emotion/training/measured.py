@@ -1,4 +1,4 @@
-"""What short measurements on this machine came to, so that alike runs and a sweep's jobs agree."""
+"""What short measurements came to, kept so that alike runs, and all jobs of a sweep, agree."""
 
 import json
 import platform
@@ -22,11 +22,11 @@ class Measured:
     """Results by key, in a file. The first job of a sweep measures, before its first step; those beside it wait for it.
 
     Args:
-        cache_dir: where prepared data lies; the file is a machine's, like it.
+        folder: of the file. Beside prepared data it is the machine's, in a sweep's folder the sweep's.
     """
 
-    def __init__(self, cache_dir: Path) -> None:
-        self._file = cache_dir / "measured.json"
+    def __init__(self, folder: Path) -> None:
+        self._file = folder / "measured.json"
 
     def _read(self) -> dict[str, Any]:
         try:
@@ -62,10 +62,12 @@ class Measured:
 def key_of(what: str, classifier: ExpressionClassifier, image: Tensor, device: torch.device) -> str:
     """A key of all that the time of a training step depends on: machine, versions, network, batch."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else environment.cpu_name()
-    return json.dumps(
-        [
-            what, platform.node(), name, torch.get_num_threads(), torch.__version__, environment.version(),
-            classifier.network.description, sum(p.requires_grad for p in classifier.parameters()), list(image.shape),
-        ],
-        sort_keys=True,
-    )  # fmt: skip
+    machine = [platform.node(), name, torch.get_num_threads(), torch.__version__]
+    commit, _ = environment.code_version()
+    return json.dumps([*machine, environment.version(), commit, work_of(what, classifier, image)])
+
+
+def work_of(what: str, classifier: ExpressionClassifier, image: Tensor) -> str:
+    """A key of network and batch alone, for what holds on every machine of a sweep."""
+    trained = sum(parameter.requires_grad for parameter in classifier.parameters())
+    return json.dumps([what, classifier.network.description, trained, list(image.shape)], sort_keys=True)

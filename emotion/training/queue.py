@@ -53,7 +53,7 @@ def run_sweep(wanted: Sequence[Wanted]) -> bool:
     with locked(sweep):
         _write_jobs(sweep, jobs)
         try:
-            states = Queue(jobs, free).run()
+            states = Queue(jobs, free, sweep=sweep).run()
         finally:
             _write_status(sweep, jobs)
         _show(sweep, states, jobs[0].config.same_command)
@@ -120,6 +120,7 @@ class Queue:
 
     Args:
         finished: called with each job that is finished, as soon as it is.
+        sweep: the folder of the sweep that the jobs are.
     """
 
     def __init__(
@@ -127,10 +128,12 @@ class Queue:
         jobs: Sequence[Job],
         slots: Sequence[dict[str, str]],
         finished: Callable[[Job], None] = lambda job: None,
+        sweep: Path | None = None,
     ) -> None:
         self.jobs = list(jobs)
         self.slots = list(slots)
         self.finished = finished
+        self.sweep = sweep
         self.states = {job.identity: state_of(job) for job in self.jobs}
         self.failures: dict[str, str] = {}
         self.held: set[str] = set()
@@ -161,7 +164,7 @@ class Queue:
                     says, heard = context.Pipe(duplex=False)[::-1]
                     process = context.Process(
                         target=_child,
-                        args=(job.config.plain(), slot, len(self.slots), prefix, says),
+                        args=(job.config.plain(), slot, len(self.slots), prefix, says, self.sweep),
                         name=job.folder.name,
                     )
                     process.start()
@@ -285,7 +288,9 @@ def message_of(job: Job) -> str:
     return "it died before it had a folder"
 
 
-def _child(plain: dict[str, Any], slot: dict[str, str], slots: int, prefix: str, says: Connection) -> None:
+def _child(
+    plain: dict[str, Any], slot: dict[str, str], slots: int, prefix: str, says: Connection, sweep: Path | None
+) -> None:
     """One job in its own process, one of `slots` at once. What goes wrong is told to the parent by `says`."""
     os.environ.update(slot)
     if slot.get("CUDA_VISIBLE_DEVICES"):
@@ -300,7 +305,7 @@ def _child(plain: dict[str, Any], slot: dict[str, str], slots: int, prefix: str,
     try:
         # libraries clean up their temporary files when Python exits, which a forked process never does
         with tempfile.TemporaryDirectory(prefix="emotion-") as tempfile.tempdir:
-            train(config, Log(prefix=prefix))
+            train(config, Log(prefix=prefix), sweep)
     except HeldError as error:
         says.send(str(error)[-_SAID:])
         sys.exit(BUSY_EXIT)

@@ -46,7 +46,7 @@ from emotion.training.callbacks import Bar, EpochKeeper
 from emotion.training.console import Log, epoch_line, is_terminal
 from emotion.training.evaluate import cost, predict
 from emotion.training.folder import Status, now, read_status, write_config
-from emotion.training.measured import Measured
+from emotion.training.measured import Measured, work_of
 from emotion.training.pictures import StoredPictures
 from emotion.training.progress import counting, resampling
 from emotion.training.views import Views, views
@@ -79,13 +79,18 @@ class Begun:
 
 @dataclass
 class Run:
-    """A run under its lock. Made by `emotion.training.train`."""
+    """A run under its lock. Made by `emotion.training.train`.
+
+    Args:
+        sweep: the folder of the sweep that it is a job of.
+    """
 
     config: RunConfig
     store: Store
     folder: RunFolder
     identity: str
     log: Log
+    sweep: Path | None = None
 
     def do(self) -> None:
         """Train from the last checkpoint or from the start, then evaluate and report."""
@@ -191,7 +196,15 @@ class Run:
             return precision.possible(earlier["precision"], device), trainer.compile is True or begun_so
         measured = Measured(self.config.machine.cache_dir or default_cache_dir())
         image, label = probe_batch(data, device)
-        resolved = precision.resolve(trainer.precision, classifier, image, label, device, measured)
+
+        def resolve() -> str:
+            return precision.resolve(trainer.precision, classifier, image, label, device, measured)
+
+        if trainer.precision == "auto" and self.sweep is not None:
+            # wherever its other jobs are done: a difference between two of them is never one of precision
+            resolved = Measured(self.sweep).get(work_of("precision", classifier, image), resolve)
+        else:
+            resolved = resolve()
         steps = trainer.max_epochs * _batches(self.config, data)
         compiled = compilation.resolve(
             trainer.compile, classifier, image, label, resolved, steps, measured, self.log

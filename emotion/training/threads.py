@@ -4,7 +4,7 @@ import os
 import time
 from pathlib import Path
 
-from emotion.training.environment import cores
+from emotion.training.environment import WAITING, cores
 
 _STAT = Path("/proc/stat")
 _LOOKS, _APART_S = 3, 0.005
@@ -17,7 +17,7 @@ def waiting() -> dict[str, str]:
     less time than being woken; where another program has one of the cores, it takes time from the very thread that is
     waited for. Where OMP_WAIT_POLICY or GOMP_SPINCOUNT is set already, it stays.
     """
-    if {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & os.environ.keys() or not cores_are_wanted():
+    if set(WAITING) & os.environ.keys() or not cores_are_wanted():
         return {}
     return {"OMP_WAIT_POLICY": "PASSIVE"}
 

@@ -1,6 +1,7 @@
 """How a run begins: its data, identity and folder, and whether anything is left to do. Imports no torch before."""
 
 import os
+from pathlib import Path
 
 from emotion.training.threads import waiting
 
@@ -17,11 +18,12 @@ from emotion.training.identity import digest, essence
 from emotion.training.progress import preparing
 
 
-def train(config: RunConfig, log: Log | None = None) -> RunFolder:
+def train(config: RunConfig, log: Log | None = None, sweep: Path | None = None) -> RunFolder:
     """Do what `config` describes, as far as it isn't done yet.
 
     Args:
         log: where lines go.
+        sweep: the folder of the sweep that this is a job of.
 
     Raises:
         EmotionError: the data, the weights or the run folder are not what they should be, or training failed.
@@ -53,7 +55,7 @@ def train(config: RunConfig, log: Log | None = None) -> RunFolder:
         if not finished or wants_test or not folder.whole:
             from emotion.training.run import Run
 
-            run = Run(config, store, folder, identity, log)
+            run = Run(config, store, folder, identity, log, sweep)
             if not finished:
                 run.do()
             elif wants_test:

@@ -164,8 +164,11 @@ def test_a_finished_sweep_starts_nothing(undisturbed: tuple[Path, str], cache_di
 
 
 def test_a_failing_job_stops_no_other(tmp_path: Path, cache_dir: Path) -> None:
-    done = start(tmp_path, cache_dir, "optimizer=sgd", "optimizer.lr=1e30,1e-3", "optimizer.nesterov=false")
+    diverging = ["optimizer=sgd", "optimizer.lr=1e30,1e-3", "optimizer.nesterov=false"]
+    done = start(tmp_path, cache_dir, *diverging, "trainer.precision=auto")
     assert done.returncode == 1
+    (settled,) = json.loads((only(tmp_path).path / "measured.json").read_text()).values()
+    assert {run.environment["precision"] for run in runs(tmp_path)} == {settled}
     assert sorted(run.status["state"] for run in runs(tmp_path)) == ["failed", "finished"]
     (failed,) = (run for run in runs(tmp_path) if not run.finished)
     assert "no longer a number" in failed.status["message"]

@@ -1,8 +1,8 @@
 """Interrupted and continued equals uninterrupted, bit for bit: weights, history and predictions.
 
-With what makes that hard: dropout, BatchNorm, a plateau schedule, oversampling, mixup and cutmix, deferred
-weights, augmentation, two workers, a temporary folder on another file system, layers that are frozen at first, a
-penalty and a bound of weights.
+With what makes that hard: bf16, depthwise convolutions with gradients of ours, dropout, BatchNorm, a plateau schedule,
+oversampling, mixup and cutmix, deferred weights, augmentation, two workers, a temporary folder on another file system,
+layers that are frozen at first, a penalty and a bound of weights.
 """
 
 import os
@@ -22,9 +22,9 @@ OVERRIDES = [
     "data.count=140",
     "data.imbalance=1",
     "data.batch_size=16",
-    "model=test_resnet",
+    "model=test_efficientnet",
     "model.drop_rate=0.3",
-    "model.freeze=[backbone.conv1,backbone.bn1,backbone.layer1,backbone.layer2]",
+    "model.freeze=[backbone.conv_stem,backbone.bn1,backbone.blocks.0,backbone.blocks.1]",
     "model.freeze_epochs=1",
     "model.l2=0.001",
     "model.max_norm=1",
@@ -41,7 +41,7 @@ OVERRIDES = [
     "trainer.max_epochs=4",
     "fold=0",
     "folds=2",
-    "trainer.precision=fp32",
+    "trainer.precision=bf16",
     "machine.devices=cpu",
     "machine.threads=1",
     "machine.workers=2",

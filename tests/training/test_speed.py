@@ -1,5 +1,6 @@
 """What speed rests on is in force. How fast it is, is the benchmarks' business."""
 
+import platform
 import subprocess
 import sys
 from collections import Counter
@@ -43,6 +44,52 @@ def test_weights_are_channels_last(cache_dir: Path) -> None:
     kernels = [p for p in classifier.network.parameters() if p.ndim == 4 and p.shape[1] > 1 < p.shape[2]]
     assert kernels
     assert all(kernel.is_contiguous(memory_format=torch.channels_last) for kernel in kernels)
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="glibc alone is told to"
+)
+@pytest.mark.parametrize("keep", [True, False])
+def test_freed_memory_is_kept(keep: bool) -> None:
+    code = f"""if True:
+        from emotion.training.environment import keep_memory
+        def resident():
+            with open("/proc/self/statm") as file:
+                return int(file.read().split()[1]) * 4096
+        if {keep}:
+            keep_memory()
+        before = resident()
+        buffer = bytearray(b"1") * 2**26
+        del buffer
+        print(resident() - before)
+    """
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (int(said.stdout) > 2**25) == keep
+
+
+def test_the_optimizer_of_a_run_is_fused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    start = ExpressionClassifier.on_train_batch_start
+
+    def seen(self: ExpressionClassifier, *given: Any) -> None:
+        found.append(self.trainer.optimizers[0].defaults["fused"])
+        start(self, *given)
+
+    monkeypatch.setattr(ExpressionClassifier, "on_train_batch_start", seen)
+    run("trainer.max_epochs=1")
+    assert set(found) == {True}
+
+
+@pytest.mark.parametrize(("device", "expected"), [("cpu", 1), ("cuda", assemble.NAN_CHECK_STEPS_GPU)])
+def test_a_gpu_is_rarely_asked_whether_the_loss_is_a_number(
+    cache_dir: Path, monkeypatch: pytest.MonkeyPatch, device: str, expected: int
+) -> None:
+    config = compose(TINY)
+    store = open_store(config.data, config.preprocess, cache_dir)
+    data = assemble.make_data(config, store, torch.device("cpu"))
+    monkeypatch.setattr(ExpressionClassifier, "to", lambda self, *_, **__: self)
+    assert assemble.make_classifier(config, data, torch.device(device), True).check_every == expected
+    assert assemble.NAN_CHECK_STEPS_GPU >= 50
 
 
 def test_a_run_keeps_its_memory(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -130,33 +177,42 @@ class Looks(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("look", [False, True])
-def test_no_step_waits_for_the_device(run: Run, monkeypatch: pytest.MonkeyPatch, look: bool) -> None:
-    """With all that a GPU is asked to do; a look in every step, here planted, is counted."""
-    steps, transfers = [], []
-    step, transfer = ExpressionClassifier.training_step, ExpressionDataModule.on_after_batch_transfer
+@pytest.mark.parametrize("place", [None, "on_train_batch_start", "training_step", "on_before_zero_grad"])
+def test_no_step_waits_for_the_device(run: Run, monkeypatch: pytest.MonkeyPatch, place: str | None) -> None:
+    """From a batch's transfer to the end of its step, with all that a GPU is asked to do.
 
-    def counted_step(self: ExpressionClassifier, batch: dict[str, torch.Tensor], number: int) -> torch.Tensor:
-        self.check_every = assemble.NAN_CHECK_STEPS_GPU
-        with Looks() as looks:
-            loss = step(self, batch, number)
-            if look:
-                loss.item()
-        steps.append(sum(looks.found.values()))
-        return loss
+    A look in every step is counted, wherever it is planted.
+    """
+    steps: list[int] = []
+    modes: list[Looks] = []
+    transfer, end = ExpressionDataModule.on_after_batch_transfer, ExpressionClassifier.on_train_batch_end
 
-    def counted_transfer(self: ExpressionDataModule, batch: Any, number: int) -> Any:
-        with Looks() as looks:
-            found = transfer(self, batch, number)
-        transfers.append(sum(looks.found.values()))
-        return found
+    def begun(self: ExpressionDataModule, batch: Any, number: int) -> Any:
+        assert self.trainer is not None
+        if self.trainer.training:
+            self.trainer.lightning_module.check_every = assemble.NAN_CHECK_STEPS_GPU
+            modes.append(Looks())
+            modes[-1].__enter__()
+        return transfer(self, batch, number)
 
-    monkeypatch.setattr(ExpressionClassifier, "training_step", counted_step)
-    monkeypatch.setattr(ExpressionDataModule, "on_after_batch_transfer", counted_transfer)
+    def ended(self: ExpressionClassifier, *given: Any) -> None:
+        end(self, *given)
+        modes[-1].__exit__(None, None, None)
+        steps.append(sum(modes[-1].found.values()))
+
+    monkeypatch.setattr(ExpressionDataModule, "on_after_batch_transfer", begun)
+    monkeypatch.setattr(ExpressionClassifier, "on_train_batch_end", ended)
+    if place is not None:
+        theirs = getattr(ExpressionClassifier, place)
+
+        def looking(self: ExpressionClassifier, *given: Any) -> Any:
+            self._loss_sum.item()
+            return theirs(self, *given)
+
+        monkeypatch.setattr(ExpressionClassifier, place, looking)
     run("trainer.max_epochs=1", "augment=strong", "augment.backend=device", "machine.images=device")
     assert len(steps) > 3
-    assert set(steps) == {int(look)}
-    assert set(transfers) == {0}
+    assert set(steps) == {int(place is not None)}
 
 
 @pytest.mark.parametrize(
