@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from experiments.benchmarks import accuracy, report
-from experiments.benchmarks.bench import Bench
+from experiments.benchmarks.__main__ import main as bench_main
+from experiments.benchmarks.bench import Bench, goals
 from experiments.benchmarks.processes import Task, cpu_s, memory_mib
 from experiments.benchmarks.side_by_side import (
     Comparison,
@@ -300,3 +301,53 @@ def test_accuracies_that_were_measured_are_kept(tmp_path: Path, monkeypatch: pyt
     assert len(told) == 9
     assert measured(third, seeds=2, epochs=4) == third  # nothing is left
     assert len(told) == 9
+
+
+@pytest.mark.parametrize(
+    ("arguments", "data", "said"),
+    [
+        (["--rounds", "0"], None, "expected a whole number of at least 1, found '0'"),
+        (["--rounds", "x"], None, "expected a whole number of at least 1, found 'x'"),
+        (["--keras", "no/python"], None, "--keras: expected a Python that can be run, found 'no/python'"),
+        (
+            ["--only", "epoch"],
+            "no/data",
+            "EMOTION_DATA: expected a folder with fer2013/ in it, found 'no/data'",
+        ),
+        (["--only", "epoch"], None, "results in {out} are of FER2013: EMOTION_DATA=FOLDER"),
+        (["--only", "epoch", "--out", "{file}"], None, "--out: expected a folder, found the file {file}"),
+    ],
+)
+def test_a_wrong_command_ends_before_anything_is_measured(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    data: str | None,
+    said: str,
+) -> None:
+    out, file = tmp_path / "out", tmp_path / "file"
+    file.touch()
+    epochs = Comparison("Whole epochs", "FER2013, 48 px", "images/s", "higher", [])
+    report.write({"epoch": report.family([epochs], "about", CIRCUMSTANCES)}, out)
+    monkeypatch.setattr(Bench, "measure", lambda *_: pytest.fail("it measures"))
+    monkeypatch.delenv("EMOTION_DATA", raising=False)
+    if data is not None:
+        monkeypatch.setenv("EMOTION_DATA", data)
+    typed = [argument.format(file=file) for argument in arguments]
+    monkeypatch.setattr(sys, "argv", ["bench", "--out", str(out), *typed])
+    with pytest.raises(SystemExit) as ended:
+        bench_main()
+    assert said.format(out=out, file=file) in f"{ended.value}{capsys.readouterr().err}"
+
+
+@pytest.mark.parametrize(("precision", "expected"), [("bf16", (3.0, 1.6)), ("fp32", (1.6, 1.6))])
+def test_a_processor_without_bf16_has_the_goal_of_fp32(precision: str, expected: tuple[float, float]) -> None:
+    rows = [Row("emotion", [{"value": 2.0, "precision": precision}]), Row("plain PyTorch", [{"value": 1.0}])]
+    assert goals(rows, 3.0, 1.6) == expected
+
+
+def test_a_process_gets_the_variables_that_it_was_given(work: Path) -> None:
+    task = Task("count", "bench_work:count", {"start": 0}, work, variables={"OMP_NUM_THREADS": "1"})
+    (row,) = side_by_side([task], rounds=1, warmups=0)
+    assert row.facts()["threads"] == "1"

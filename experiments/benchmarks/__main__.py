@@ -4,11 +4,13 @@ import argparse
 import json
 import os
 import shlex
+import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from emotion.data.cache import default_cache_dir
@@ -40,6 +42,8 @@ def main() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # candidates are ended and folders removed
     out = arguments.out or (QUICK_RESULTS if arguments.quick else RESULTS)
     root = os.environ.get("EMOTION_DATA")
+    families = arguments.only or list(FAMILIES)
+    _refuse(arguments, out, families, root)
     scratch = default_cache_dir() / "benchmarks"
     scratch.mkdir(parents=True, exist_ok=True)
     try:
@@ -54,7 +58,7 @@ def main() -> None:
                 data=Path(root) if root else None,
                 keras=arguments.keras,
             )
-            for name in arguments.only or FAMILIES:
+            for name in families:
                 about = str(FAMILIES[name].__doc__)
                 print(about, flush=True)
                 circumstances = _circumstances(arguments, timed=FAMILIES[name] is not accuracy)
@@ -83,10 +87,27 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected at least 1, found {number}")
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, found {text!r}")
+    return int(text)
+
+
+def _refuse(arguments: argparse.Namespace, out: Path, families: Sequence[str], root: str | None) -> None:
+    """End with what is wrong with the command, before hours of measuring."""
+    if out.exists() and not out.is_dir():
+        sys.exit(f"Error: --out: expected a folder, found the file {out}")
+    if shutil.which(arguments.keras) is None:
+        sys.exit(f"Error: --keras: expected a Python that can be run, found {arguments.keras!r}")
+    if arguments.quick or not {"epoch", "accuracy"} & set(families):
+        return
+    if root is not None and not (Path(root) / "fer2013").is_dir():
+        sys.exit(f"Error: EMOTION_DATA: expected a folder with fer2013/ in it, found {root!r}")
+    measured = report.known(out).get("epoch", {}).get("comparisons", [])
+    if root is None and any("FER2013" in comparison["work"] for comparison in measured):
+        sys.exit(
+            f"Error: the results in {out} are of FER2013: EMOTION_DATA=FOLDER names the folder with fer2013/ in it; "
+            "--out DIR writes results of drawn faces elsewhere."
+        )
 
 
 def _busy(seconds: float = 1.0) -> float | None:

@@ -14,7 +14,9 @@ from .side_by_side import Candidate, Row, side_by_side
 
 OURS, OURS_FP32 = "emotion", "emotion, fp32"
 BARE, RESIDENT = "our tricks in a bare loop", "the same, batch on the device"
-PLAIN, KERAS, KERAS_GENERATOR = "plain PyTorch", "Keras, tf.data", "Keras, ImageDataGenerator"
+OURS_HOST = "emotion, images on the host"
+PLAIN, PLAIN_ALONE = "plain PyTorch", "plain PyTorch, 0 workers"
+KERAS, KERAS_GENERATOR = "Keras, tf.data", "Keras, ImageDataGenerator"
 NO_GPU = "not measured: no GPU here"
 AUGMENTATION = "rotation ±10°, shift 10 %, shear ±5°, zoom ±10 %, flip, brightness and contrast ±20 %"
 TRAIN_SHARE = 0.78  # of drawn faces, at least, with the fractions of `drawn` and whole persons
@@ -53,9 +55,16 @@ class Bench:
         Args:
             function: "module:function" of this package.
         """
-        python = self.keras if function.startswith("keras") else sys.executable
+        keras = function.startswith("keras")
         log = self.work / f"{next(self._numbers):03d}" / "log.txt"
-        return Task(name, f"{__package__}.{function}", arguments, log, python)
+        return Task(
+            name,
+            f"{__package__}.{function}",
+            arguments,
+            log,
+            self.keras if keras else sys.executable,
+            variables={"CUDA_VISIBLE_DEVICES": "-1"} if keras else {},  # its rows are all of the CPU
+        )
 
     def measure(
         self, candidates: Sequence[Candidate], rounds: int | None = None, warmups: int | None = None
@@ -93,6 +102,12 @@ def recipe(network: str, batch: int, device: str = "cpu") -> list[str]:
 def run(*overrides: str) -> list[str]:
     """Overrides of a run that leaves nothing where the user works: the folder is the process's own."""
     return [*overrides, "machine.runs_dir=runs", "force=true"]
+
+
+def goals(rows: Sequence[Row], bf16: float, fp32: float) -> tuple[float, float]:
+    """How many times a peer's speed ours (auto, fp32) should have, by what auto came to here."""
+    (ours,) = (row for row in rows if row.name == OURS)
+    return (bf16 if ours.facts().get("precision") == "bf16" else fp32, fp32)
 
 
 def has_gpu() -> bool:

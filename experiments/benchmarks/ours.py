@@ -28,7 +28,13 @@ def steps(turns: Turns, overrides: list[str], batch: int, skip: int, steps: int)
         class Steps(lightning.Callback):
             def on_train_start(self, trainer: Any, module: Any) -> None:
                 self.clock = StepClock(
-                    turns, batch, skip, steps, _synchronise(module.device), precision=_precision(trainer)
+                    turns,
+                    batch,
+                    skip,
+                    steps,
+                    _synchronise(module.device),
+                    precision=_precision(trainer),
+                    **_waiting(),
                 )
                 trainer.profiler = _waits(self.clock)
                 self.clock.begin()
@@ -142,7 +148,7 @@ def bare(
     batches = _endless(data, device)
     if resident:
         batches = itertools.repeat(next(batches))
-    clock = StepClock(turns, batch, skip, steps, _synchronise(device), precision=resolved)
+    clock = StepClock(turns, batch, skip, steps, _synchronise(device), precision=resolved, **_waiting())
     clock.begin()
     for here in batches:
         with torch.autocast(device.type, half, enabled=half is not None):
@@ -151,6 +157,11 @@ def bare(
         loss.backward()
         optimizer.step()
         clock.step_done()
+
+
+def _waiting() -> dict[str, str]:
+    """How this process's threads wait for each other: decided when it started, by how busy the machine was."""
+    return {"threads wait": os.environ.get("OMP_WAIT_POLICY", "spinning").lower()}
 
 
 def loader(turns: Turns, overrides: list[str]) -> None:

@@ -5,6 +5,7 @@ loss is read every step. The networks are built by the same functions as ours, s
 """
 
 import time
+from functools import partial
 from typing import Any
 
 from .worker import StepClock, Turns
@@ -45,7 +46,9 @@ def _loader(folder: str, part: str, size: int, grey: bool, batch: int, workers: 
 
     train = part == "train"
     images = ImageFolder(f"{folder}/{part}", transforms(size, grey, train))
-    return DataLoader(images, batch_size=batch, shuffle=train, num_workers=workers)
+    return DataLoader(
+        images, batch_size=batch, shuffle=train, num_workers=workers, persistent_workers=workers > 0
+    )
 
 
 def _network(name: str, classes: int) -> Any:
@@ -143,7 +146,8 @@ def timm_loader(turns: Turns, folder: str, size: int, batch: int, workers: int) 
 
     images = create_dataset("", f"{folder}/train")
     device = torch.device("cpu")
-    options: dict[str, Any] = {"scale": (0.81, 1.0), "ratio": (1.0, 1.0), "hflip": 0.5, "color_jitter": 0.2}
+    options: dict[str, Any] = {"scale": (0.81, 1.0), "ratio": (1.0, 1.0), "hflip": 0.5}
+    options["color_jitter"] = (0.2, 0.2, 0.0)  # a number would change saturation, too
     _passes(
         turns,
         create_loader(
@@ -162,25 +166,44 @@ def _passes(turns: Turns, batches: Any) -> None:
         turns.report(seen / (time.perf_counter() - started), images=seen)
 
 
-def matmul(turns: Turns, size: int, seconds: float, precision: str, device: str) -> None:
-    """Turns of square matrix products: the machine's rate in GFLOP/s, 2·size³ operations each."""
+def matmul(turns: Turns, sizes: list[int], seconds: float, precision: str, device: str) -> None:
+    """Turns of square matrix products: the machine's rate in GFLOP/s, 2·size³ operations each, of the fastest way.
+
+    Args:
+        sizes: edges, each multiplied for so many seconds by torch.mm and, as networks do it, by a 1×1 convolution.
+    """
     import torch
 
     dtype = {"fp32": torch.float32, "bf16": torch.bfloat16}[precision]
-    left, right = (torch.rand(size, size, device=device).to(dtype) for _ in range(2))
-    out = torch.empty_like(left)
     synchronise = torch.cuda.synchronize if device == "cuda" else lambda: None
-    while True:
-        turns.wait()
-        torch.mm(left, right, out=out)
+
+    def rate(work: Any, operations: float) -> float:
+        work()
         synchronise()
         started, done = time.perf_counter(), 0
         while time.perf_counter() - started < seconds:
             for _ in range(10):
-                torch.mm(left, right, out=out)
+                work()
             synchronise()
             done += 10
-        turns.report(done * 2 * size**3 / (time.perf_counter() - started) / 1e9)
+        return done * operations / (time.perf_counter() - started) / 1e9
+
+    while True:
+        turns.wait()
+        found = {}
+        for size in sizes:
+            left, right = (torch.rand(size, size, device=device).to(dtype) for _ in range(2))
+            out = torch.empty_like(left)
+            maps = left.view(1, size, 1, size).permute(0, 3, 1, 2)  # channels_last: a row of `left` a pixel
+            kernel = right.view(size, size, 1, 1)
+            ways = {
+                "torch.mm": partial(torch.mm, left, right, out=out),
+                "convolution": partial(torch.conv2d, maps, kernel),
+            }
+            for name, way in ways.items():
+                found[f"{name}, {size}"] = rate(way, 2 * size**3)
+        fastest = max(found, key=lambda way: found[way])
+        turns.report(found[fastest], fastest=fastest)
 
 
 def flops(turns: Turns, network: str, size: int) -> None:

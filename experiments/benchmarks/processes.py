@@ -26,7 +26,15 @@ ROOT = HERE.parents[len(__spec__.parent.split("."))] if __spec__ and __spec__.pa
 PER_CORE = "images per core second"
 TIMEOUT_S = 3 * 3600.0
 _POLL_S = 0.02
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "OMP_WAIT_POLICY")
+_THREADS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS",
+    "TF_NUM_INTEROP_THREADS",
+    "OMP_WAIT_POLICY",
+    "GOMP_SPINCOUNT",
+)
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -47,6 +55,7 @@ class Task:
         log: where its output goes; its last line is the reason if it dies.
         python: the interpreter, for a peer that is installed in another environment.
         fresh: a new process for every round, whose value is the seconds from the command to the report.
+        variables: of the process's environment, beside ours.
         watch_memory: add the peak of the group's memory (`peak_mib`), pages shared by processes counted once.
     """
 
@@ -56,6 +65,7 @@ class Task:
     log: Path
     python: str = sys.executable
     fresh: bool = False
+    variables: Mapping[str, str] = field(default_factory=dict)
     watch_memory: bool = False
     _process: "subprocess.Popen[bytes] | None" = field(default=None, init=False)
     _answers: int = field(default=-1, init=False)
@@ -109,7 +119,7 @@ class Task:
                     stderr=log,
                     pass_fds=(says,),
                     process_group=0,
-                    env=environment(),
+                    env=environment(**self.variables),
                     cwd=self.log.parent,
                 )
             except OSError as error:

@@ -11,7 +11,7 @@ from .side_by_side import Comparison
 FORMAT = 1
 JSON, MARKDOWN, FIGURE = "benchmarks.json", "benchmarks.md", "benchmarks.png"
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#000000")  # Okabe and Ito 2008
-_MARKS = "osD^vPX"
+_MARKS = "osD^vPX<"  # one more than colours: so many candidates have a pair of their own each
 BUSY = 0.1  # share of the processor: above it, what is measured is the neighbours, too
 
 
@@ -183,14 +183,15 @@ def figure(families: dict[str, dict[str, Any]], path: Path) -> None:
             ratio = row["times_as_good"].get(mine)
             if ratio is None:
                 continue
-            number = names.index(row["name"]) % len(_COLOURS)
+            number = names.index(row["name"])
+            mark, colour = _MARKS[number % len(_MARKS)], _COLOURS[number % len(_COLOURS)]
             axes.errorbar(
                 ratio["median"], height, xerr=[[ratio["median"] - ratio["low"]], [ratio["high"] - ratio["median"]]],
-                fmt=_MARKS[number], color=_COLOURS[number], capsize=3, label=row["name"],
+                fmt=mark, color=colour, capsize=3, label=row["name"],
             )  # fmt: skip
             for wanted in comparison["goals"].get(row["name"], ())[:1]:
                 if wanted is not None:
-                    axes.plot([wanted], [height], marker="|", markersize=14, color=_COLOURS[number])
+                    axes.plot([wanted], [height], marker="|", markersize=14, color=colour)
     axes.axvline(1, color="#667080", linewidth=1)
     axes.set_xscale("log")
     ticks = [0.5, 1, 2, 4, 8, 16, 32]
