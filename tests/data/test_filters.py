@@ -156,6 +156,23 @@ def test_a_byte_says_which_value_it_stands_for(found: Filter, as_published: bool
         assert np.abs(back - expected).max() <= (0 if as_published else (high - low) / 255)
 
 
+@pytest.mark.parametrize("found", [Filter("equalize", {"radius_px": 30}), *THRESHOLDS], ids=names)
+def test_cutting_whole_numbers_changes_nothing(found: Filter) -> None:
+    """So that study B has one row of each, as published and correct."""
+    assert np.array_equal(_values(found), _values(Filter(found.name, found.options, as_published=True)))
+
+
+def test_cutting_other_numbers_changes_them() -> None:
+    found = Filter("standardize")
+    assert not np.array_equal(_values(found), _values(Filter(found.name, found.options, as_published=True)))
+
+
+def _values(found: Filter) -> np.ndarray:
+    """What reaches a network of faces: the values that the stored bytes stand for."""
+    low, high = found.value_range
+    return np.stack([low + found(image).astype(float) * (high - low) / 255 for image in faces()])
+
+
 def test_the_preparation_filters_last_and_what_is_grey() -> None:
     colour = RNG.integers(0, 256, (60, 60, 3), dtype=np.uint8)
     filtered = Preparation(48, 3, filter=EDGES[2])(colour)
