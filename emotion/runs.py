@@ -138,7 +138,8 @@ class RunFolder:
             command = self.environment["command"]
             words = shlex.split(command)
             study = Path(words[0]).name == "emotion" and words[1:2] == ["study"]
-            why = f"here. Its command trains it again: {command} {'--again' if study else 'force=true'}"
+            more = f"--again --data-root {self.config['data']['name']}=DIR" if study else "force=true"
+            why = f"here. Its command trains it again: {command} {more}"
         raise RunError(f"expected a run with its weights, found that {self.path} has none {why}")
 
     def history(self) -> pl.DataFrame:

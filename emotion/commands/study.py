@@ -64,15 +64,17 @@ def run(
 def table(name: str, profile: str | None, results: Path | None) -> None:
     chosen = _profile(profile) if profile else None
     kept = _results(name, results, chosen)
-    readme = experiments_dir() / name / README
-    if results is None and profile is None and readme.is_file():
-        page.rewrite(readme, page.BEGIN, page.END, readme_block(name))
     _write(name, kept, chosen, {})
+    readme = experiments_dir() / name / README
+    in_checkout = (experiments_dir().parent / ".git").exists()
+    if in_checkout and results is None and profile is None and readme.is_file():
+        page.rewrite(readme, page.BEGIN, page.END, readme_block(name))
 
 
 def readme_block(name: str) -> str:
-    """What stands between the marks of a study's README."""
-    return page.markdown(page.gather(load(name), _results(name, None, None)))
+    """What stands between the marks of a study's README: made from what is committed beside it, and nothing else."""
+    committed = experiments_dir() / name / "results"
+    return page.markdown(page.gather(load(name), Results(committed, committed)))
 
 
 def _write(name: str, kept: Results, profile: Profile | None, unmeasured: dict[str, str]) -> None:

@@ -49,7 +49,8 @@ METHOD = (
     "ours by its images (by person where there are several of one) crossed with its runs (folds: corrected as by "
     "Nadeau and Bengio 2003); Student's t with Satterthwaite's degrees of freedom. Reproduced: 0 is inside and the "
     "interval no wider than ± 5 points. Undecided: 0 is inside a wider one. Above, below: 0 is outside. Shortened: "
-    "not the run that is to be reproduced; the column profile says in what."
+    "not the run that is to be reproduced; the column profile says in what. Where there is one run, ours varies by its "
+    "images alone: another seed may differ by more."
 )
 _MIB = 2**20 / 1e6
 _STEP_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
@@ -387,7 +388,8 @@ def steps(found: StudyTable) -> Table | None:
     )
     note = (
         "Differences on the same images (of folds: fold by fold), shares in points, with 95 % intervals that are not "
-        "corrected for being many. Where an interval contains 0, the two can't be told apart."
+        "corrected for being many. Where an interval contains 0, the two can't be told apart. Between two single runs "
+        "the luck of training isn't in it."
     )
     notes = [note]
     if few:

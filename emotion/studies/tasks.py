@@ -178,9 +178,13 @@ class Results:
         return path
 
     def of(self, study: Study, row: Row, profile: Profile) -> list[RunFolder]:
-        """The kept runs of a row in the order of seeds and folds, if all that the profile asks for are there."""
+        """The kept runs of a row in the order of seeds and folds, if all that the profile asks for are there.
+
+        None of an average that the profile has one run for.
+        """
         found = list(self._of(study, row, profile))
-        return found if len(found) == runs_needed(study, row, profile) else []
+        whole = len(found) == runs_needed(study, row, profile) and not (row.ensemble and len(found) < 2)
+        return found if whole else []
 
     def some(self, study: Study, row: Row, profile: Profile) -> list[RunFolder]:
         """The kept runs of a row without folds, though others that the profile asks for are missing.

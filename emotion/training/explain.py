@@ -42,6 +42,7 @@ class Explainer:
 
     def __init__(self, run: RunFolder, method: Method = "layer_cam", layer: str | None = None) -> None:
         self.run, self.method = run, method
+        run.require_weights()  # said before the data is asked for
         config = validate(run.config)
         self.store: Store = open_store(config.data, config.preprocess, config.machine.cache_dir)
         if self.store.fingerprint != run.splits["data"]["fingerprint"]:

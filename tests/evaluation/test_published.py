@@ -96,6 +96,18 @@ def test_verdicts(value: float, published: float, n: int, verdict: str) -> None:
     assert beside(ours, published, n).verdict == verdict
 
 
+@pytest.mark.parametrize(("n", "low", "high", "verdict"), [
+    (390, 0.049, 0.05, "reproduced"), (380, 0.05, 0.051, "undecided"),
+])  # fmt: skip
+def test_reproduced_is_no_wider_than_five_points_each_way(
+    n: int, low: float, high: float, verdict: str
+) -> None:
+    ours = Measured(0.5, None, 1, False, ((0.0, 1e9),))
+    found = beside(ours, 0.5, n)
+    assert low < found.high < high
+    assert found.verdict == verdict
+
+
 def test_the_interval_holds_the_truth_as_often_as_it_says() -> None:
     """Images of differing difficulty, runs of differing luck: 95 % of 95 % intervals hold the true difference."""
     rng = np.random.default_rng(0)

@@ -305,6 +305,23 @@ def test_an_average_is_of_the_seeds_that_all_of_its_rows_have(
         assert measured.value == pytest.approx((ours == tables[0].labels).mean())
 
 
+def test_an_average_of_one_run_has_no_numbers(results: Results, tmp_path: Path) -> None:
+    study = parse(
+        yaml.safe_dump(
+            {**STUDY, "rows": [STUDY["rows"][0], {"name": "seeds", "title": "seeds", "ensemble": ["one"]}]}
+        ),
+        "here",
+    )
+    keep(results, study, "one", "short", 0, tmp_path)
+    (_, average) = gather(study, results).outcomes
+    assert (average.runs, average.tables, average.profile, average.verdict) == (
+        (),
+        (),
+        None,
+        "not measured yet",
+    )
+
+
 @pytest.mark.parametrize("seeds", [([0, 1], [0]), ([0], [1])])
 def test_a_step_is_taken_between_the_same_seeds(
     results: Results, tmp_path: Path, seeds: tuple[list[int], list[int]]

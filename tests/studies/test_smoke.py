@@ -1,6 +1,8 @@
 """Every row of every study, on faces that are drawn in its data set's layout; and what a second start does."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,12 +13,13 @@ from typer.testing import CliRunner
 
 import emotion
 from emotion.cli import app
+from emotion.commands.study import readme_block
 from emotion.errors import ConfigError, RunError
 from emotion.evaluation import predictions
 from emotion.runs import RunFolder
 from emotion.studies.run import Place, StudyRun
-from emotion.studies.study import load, study_names
-from emotion.studies.tasks import Results
+from emotion.studies.study import experiments_dir, load, study_names
+from emotion.studies.tasks import Results, tasks_of
 from tests.reporting import fakes
 
 CODE = "import sys; from emotion.cli import main; sys.argv[0] = 'emotion'; main()"
@@ -165,6 +168,38 @@ def test_wrong_input_is_said(arguments: list[str], said: str) -> None:
         CliRunner().invoke(app, ["study", *arguments], catch_exceptions=False)
 
 
+@pytest.mark.parametrize("typed", [["study", "run", "fer2013_vgg"], ["study", "fer2013_vgg"]])
+def test_the_full_profile_is_run_only_where_it_is_typed(
+    monkeypatch: pytest.MonkeyPatch, typed: list[str]
+) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr("emotion.commands.study.run", lambda name, profile, *_: asked.append(profile) or True)
+    for more in ([], ["--profile", "full"]):
+        assert CliRunner().invoke(app, [*typed, *more], catch_exceptions=False).exit_code == 0
+    assert asked == ["short", "full"]
+
+
+def test_a_kept_run_says_how_its_weights_are_made() -> None:
+    kept = experiments_dir() / "fer2013_vgg" / "results" / "full" / "scratch-s0"
+    command = "emotion study run fer2013_vgg --profile full --rows scratch --again --data-root fer2013=DIR"
+    with pytest.raises(RunError, match=f"has none here. Its command trains it again: {command}"):
+        CliRunner().invoke(app, ["explain", str(kept)], catch_exceptions=False)
+
+
+def test_what_is_not_committed_is_in_no_readme(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    before = readme_block("fer2013_vgg")
+    study = load("fer2013_vgg")
+    (_, task) = tasks_of(study, study.row("scratch"), "full")
+    beside = tmp_path / "studies" / "fer2013_vgg" / "results"
+    shutil.copytree(
+        experiments_dir() / "fer2013_vgg" / "results" / "full" / "scratch-s0", beside / "full" / task.name
+    )
+    (beside / "full" / task.name / "row.json").write_text(json.dumps({"format": 1, "recipe": task.recipe}))
+    assert Results(tmp_path / "none", beside).find(task) is not None
+    assert readme_block("fer2013_vgg") == before
+
+
 def test_listing_imports_no_torch() -> None:
     code = (
         "import sys; from emotion.cli import app; app(['study', 'list'], standalone_mode=False); "
@@ -203,9 +238,7 @@ def test_an_average_of_runs_is_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_readmes_are_what_the_kept_runs_make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from emotion.commands.study import readme_block
     from emotion.reporting.study import BEGIN, END
-    from emotion.studies.study import experiments_dir
 
     monkeypatch.chdir(tmp_path)  # away from results that are not committed
     for name in study_names():

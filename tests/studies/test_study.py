@@ -5,10 +5,20 @@ from typing import Any
 import pytest
 import yaml
 
+from emotion import kept
 from emotion.errors import ConfigError
 from emotion.launch import compose
-from emotion.studies.study import PROFILES, SHORT_LIMIT_MIN, Row, Study, load, parse, study_names
-from emotion.studies.tasks import tasks_of
+from emotion.studies.study import (
+    PROFILES,
+    SHORT_LIMIT_MIN,
+    Row,
+    Study,
+    experiments_dir,
+    load,
+    parse,
+    study_names,
+)
+from emotion.studies.tasks import Results, tasks_of
 
 FIVE = ("affectnet_hybrid", "expw_transfer", "fer2013_undersampling", "fer2013_vgg", "lfw_ms_balance")
 STUDIES = [load(name) for name in FIVE]
@@ -34,6 +44,70 @@ def test_every_row_composes(study: Study, row: Row, profile: Any) -> None:
 def test_one_row_of_each_composes(study: Study) -> None:
     row = next(row for row in study.rows if row.trained)
     assert compose(tasks_of(study, row, "short")[0].overrides).name == row.name
+
+
+KEPT = [
+    (task, run)
+    for study, row in TRAINED
+    for profile in PROFILES
+    for task in tasks_of(study, row, profile)
+    if (run := Results(folder := experiments_dir() / study.name / "results", folder).find(task)) is not None
+]
+_ELSEWHERE = ("machine", "logger", "data.root", "model.pretrained", "model.weights", "model.init_from")
+_NO_MATTER = ("trainer.compile",)  # auto since; it was false
+
+
+def test_kept_runs_are_what_their_rows_ask_for_today() -> None:
+    """A recipe is of a row's overrides alone: what a file of conf/ changes in them shows here."""
+    assert len(KEPT) > 40
+    composed: dict[tuple[str, ...], dict[str, Any]] = {}
+    for task, run in KEPT:
+        overrides = tuple(task.overrides)
+        wanted = composed.setdefault(overrides, _leaves(compose(list(overrides)).plain()))
+        found = {key: value for key, value in _leaves(run.config).items() if key in wanted}
+        different = {
+            key: (value, wanted[key])
+            for key, value in found.items()
+            if value != wanted[key] and not key.startswith(_ELSEWHERE) and key not in _NO_MATTER
+        }
+        assert not different, (run.path, different)
+
+
+def test_kept_runs_are_small_enough_for_git() -> None:
+    for folder in experiments_dir().glob("*/results/*/*/"):
+        assert kept.size_of(folder) <= 300 * 1024, folder
+
+
+def _leaves(plain: dict[str, Any], above: str = "") -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in plain.items():
+        found |= _leaves(value, f"{above}{key}.") if isinstance(value, dict) else {f"{above}{key}": value}
+    return found
+
+
+def test_study_b_s_recipes() -> None:
+    """The settings that were checked against the report's code and the sizes of its files."""
+    study = load("fer2013_vgg")
+    config = {
+        row: compose(tasks_of(study, study.row(row), "full")[0].overrides)
+        for row in ("tuned", "pretrained", "finetuned")
+    }
+    rates = {row: (one.optimizer.lr, one.schedule.decay) for row, one in config.items()}
+    assert rates == {"tuned": (1e-4, 1e-6), "pretrained": (1e-5, 1e-7), "finetuned": (1e-6, 1e-8)}
+    assert {one.trainer.max_epochs for one in config.values()} == {100}
+    assert {one.data.batch_size for one in config.values()} == {128}
+    assert {(one.model.l2, one.model.max_norm) for one in config.values()} == {(1e-6, 4)}
+    layers = dict(
+        zip(
+            ("block1_conv1", "block1_conv2", "block2_conv1", "block3_conv1", "block3_conv2"),
+            (0, 4, 8, 16, 20),
+            strict=True,
+        )
+    )
+    tuned = config["tuned"].model
+    assert tuned.max_norm_layers == [*(f"backbone.features.{at}" for at in layers.values()), "backbone.dense"]
+    assert tuned.l2_layers == [*(f"backbone.features.{at}" for at in (16, 20, 24)), "backbone.dense", "head"]
+    assert config["pretrained"].model.freeze == [f"backbone.features.{block}" for block in range(3)]
 
 
 @pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
