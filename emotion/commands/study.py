@@ -48,12 +48,11 @@ def run(
     datas = sorted({row.data for row in study.rows if row.data})
     from emotion.studies.run import Place, StudyRun
 
-    place = Place(
-        _named_paths(roots, datas, "--data-root"),
-        _named_paths(weights, [], "--weights"),
-        machine,
-        WORK / name,
-    )
+    files = _named_paths(weights, [], "--weights")
+    for network, file in files.items():
+        if not file.is_file():
+            raise ConfigError(f"--weights {network}: expected a file, found that {file} is none.")
+    place = Place(_named_paths(roots, datas, "--data-root"), files, machine, WORK / name)
     kept = _results(name, results, chosen)
     running = StudyRun(study, chosen, kept, place, again)
     whole = running.run(named)
@@ -62,6 +61,9 @@ def run(
 
 
 def table(name: str, profile: str | None, results: Path | None) -> None:
+    """Print and write the table of what is kept; in a checkout, write the README's, too."""
+    if results is not None and not results.is_dir():
+        raise ConfigError(f"--results: expected a folder, found that {results} is none.")
     chosen = _profile(profile) if profile else None
     kept = _results(name, results, chosen)
     _write(name, kept, chosen, {})

@@ -92,6 +92,8 @@ class Outcome:
             return self.row.not_run
         if self.ours is None:
             return self.why or NOT_YET
+        if self.profile == "smoke":
+            return "smoke"
         if self.row.differs:
             return f"not compared: {self.row.differs}"
         if self.difference is None:
@@ -193,7 +195,7 @@ def _outcome(study: Study, row: Row, profile: Profile, runs: Sequence[RunFolder]
         return replace(known, why=f"not measured: {error}")
     published = row.published
     difference = None
-    if published.accuracy is not None and published.n is not None and not row.differs:
+    if published.accuracy is not None and published.n is not None and not row.differs and profile != "smoke":
         difference = beside(ours, published.accuracy, published.n)
     return replace(known, tables=tuple(read), ours=ours, difference=difference)
 
@@ -234,7 +236,7 @@ def _cells(outcome: Outcome, official: bool) -> Iterator[Cell]:
     published, ours, difference = outcome.row.published, outcome.ours, outcome.difference
     yield Cell(outcome.title, outcome.row.name)
     images = f"n = {numbers.count(published.n)}" if published.accuracy is not None else ""
-    yield Cell(numbers.percent(published.accuracy), published.accuracy, images)
+    yield Cell(_as_printed(published.accuracy), published.accuracy, images)
     if ours is None:
         yield Cell(numbers.MISSING)
         yield Cell("0", 0.0)
@@ -256,6 +258,18 @@ def _cells(outcome: Outcome, official: bool) -> Iterator[Cell]:
         yield _official(outcome)
     yield Cell(_epochs(outcome), outcome.epochs)
     yield Cell(outcome.made_by)
+
+
+def _as_printed(share: float | None) -> str:
+    """A published share with the digits that it was published with, at least one.
+
+    >>> [_as_printed(share) for share in (0.569, 0.3315, 0.78)]
+    ['56.9\u202f%', '33.15\u202f%', '78.0\u202f%']
+    """
+    if share is None:
+        return numbers.MISSING
+    _, _, digits = f"{100 * share:.6g}".partition(".")
+    return numbers.percent(share, max(1, len(digits)))
 
 
 def score_table(found: StudyTable) -> Table | None:

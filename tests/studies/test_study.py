@@ -73,6 +73,13 @@ def test_kept_runs_are_what_their_rows_ask_for_today() -> None:
         assert not different, (run.path, different)
 
 
+def test_kept_short_runs_took_no_longer_than_twenty_minutes_of_two_cores() -> None:
+    for task, run in KEPT:
+        if task.profile == "short":
+            cores = min(2, run.environment["threads"])
+            assert cores * run.status["seconds"]["total"] <= 2 * 60 * SHORT_LIMIT_MIN, run.path
+
+
 def test_kept_runs_are_small_enough_for_git() -> None:
     for folder in experiments_dir().glob("*/results/*/*/"):
         assert kept.size_of(folder) <= 300 * 1024, folder
