@@ -11,6 +11,7 @@ Expressions are perceived ones: facial movements don't reliably reveal inner emo
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,10 @@ from emotion.errors import ConfigError, DataError, EmotionError, RunError
 if TYPE_CHECKING:
     from emotion.predictor import Predictor
     from emotion.runs import RunFolder
+
+# Read by jemalloc when polars is imported: what polars frees goes back to the system at once, not half a second and
+# another use later. Splitting would else leave hundreds of bytes an image.
+os.environ.setdefault("_RJEM_MALLOC_CONF", "dirty_decay_ms:0,muzzy_decay_ms:0")
 
 __all__ = ["ConfigError", "DataError", "EmotionError", "RunError", "load_run", "train"]
 

@@ -23,8 +23,8 @@ def measure(bench: Bench) -> list[Comparison]:
         "drawn faces at 48 px, drawing included in preparing; splitting with duplicates and persons; first batch: "
         "opening, splitting and one batch in a process that has imported everything; pass: the rest of the epoch, "
         "augmented in the main process. Bytes: private memory from before opening to the first batch, in a process "
-        "that has gone through a small data set before and prepared nothing; first with what was freed and not yet "
-        "given back to the system (it is used again in training), then what is held."
+        "that has gone through a small data set before and prepared nothing, what was freed and not yet given back to "
+        "the system included."
     )
     most = {"first batch s": 3.0, _BYTES: 100.0}
     return [Comparison("Growth with images and folds", work, "prepared images/s", "higher", rows, most=most)]

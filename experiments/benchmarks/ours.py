@@ -264,8 +264,6 @@ def grow(turns: Turns, overrides: list[str], folds: list[int], folder: str) -> N
         seen = len(next(batches)["label"])
         facts["first batch s"] = facts["open s"] + time.perf_counter() - began
         if before is not None:
-            facts["bytes an image, freed ones too"] = ((_private_bytes() or 0) - before) / count
-            _give_back()
             facts["bytes an image beyond the map"] = ((_private_bytes() or 0) - before) / count
         began = time.perf_counter()
         for batch in batches:
@@ -298,18 +296,13 @@ def _elsewhere(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
 
 
 def _give_back() -> None:
-    """Freed memory goes back to the system: glibc's when asked, that of polars' jemalloc in use after ten seconds."""
+    """What the small data set took and freed goes back to the system: it would hide what the large one takes."""
     import ctypes
     import gc
-
-    import polars as pl
 
     gc.collect()
     with suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL("libc.so.6").malloc_trim(0)
-    time.sleep(10.5)
-    for _ in range(1000):
-        pl.Series(range(50)).sort()
 
 
 def _private_bytes() -> int | None:

@@ -67,6 +67,27 @@ def test_freed_memory_is_kept(keep: bool) -> None:
     assert (int(said.stdout) > 2**25) == keep
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+@pytest.mark.parametrize(("typed", "kept"), [(None, False), ("dirty_decay_ms:60000", True)])
+def test_what_polars_frees_goes_back_to_the_system(typed: str | None, kept: bool) -> None:
+    code = f"""if True:
+        import os
+        os.environ.pop("_RJEM_MALLOC_CONF", None)
+        if {typed!r}:
+            os.environ["_RJEM_MALLOC_CONF"] = {typed!r}
+        import emotion, polars
+        def resident():
+            with open("/proc/self/statm") as file:
+                return int(file.read().split()[1]) * 4096
+        before = resident()
+        numbers = polars.int_range(10**7, eager=True).reverse()
+        del numbers
+        print(resident() - before)
+    """
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert (int(said.stdout) > 4e7) == kept
+
+
 def test_the_optimizer_of_a_run_is_fused(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     found = []
     start = ExpressionClassifier.on_train_batch_start
