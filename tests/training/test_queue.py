@@ -54,15 +54,26 @@ def start(place: Path, cache: Path, *overrides: str, **environment: str) -> subp
 
 @pytest.fixture
 def launched() -> Iterator[Callable[[list[str]], subprocess.Popen[str]]]:
-    """Starts a command in a process group of its own, and ends it with the test."""
+    """Starts a command as a terminal does, in a process group of its own, and ends it with the test.
+
+    Ctrl-C is heard even where the tests were started in the background, whose processes ignore it from birth.
+    """
     started: list[subprocess.Popen[str]] = []
 
     def launch(arguments: list[str]) -> subprocess.Popen[str]:
         env = {**os.environ, "OMP_NUM_THREADS": "1"}
         pipe = subprocess.PIPE
-        started.append(
-            subprocess.Popen(arguments, stdout=pipe, stderr=pipe, text=True, start_new_session=True, env=env)
-        )
+        before = signal.signal(
+            signal.SIGINT, signal.default_int_handler
+        )  # one that is handled isn't inherited
+        try:
+            started.append(
+                subprocess.Popen(
+                    arguments, stdout=pipe, stderr=pipe, text=True, start_new_session=True, env=env
+                )
+            )
+        finally:
+            signal.signal(signal.SIGINT, before)
         return started[-1]
 
     yield launch
