@@ -58,7 +58,8 @@ class StudyRun:
             rows: None: all that the profile can measure.
 
         Raises:
-            ConfigError: a row's configuration has a problem; nothing was started.
+            ConfigError: a row's configuration has a problem, and nothing was started; or its data has, and the rows
+                that are kept by then stay.
         """
         stages = self.study.ordered(rows)
         wanted = {row.name for row in self.study.rows} if rows is None else set(rows)
@@ -69,7 +70,8 @@ class StudyRun:
             self._without_data(missing)
         self._compose(missing)
         self._without_weights(missing)
-        self._announce(stages, missing)
+        self._without_needs(stages, missing)
+        self._announce(missing)
         for stage in stages:
             todo = [
                 task for row in stage for task in missing.get(row.name, []) if row.name not in self.unmeasured
@@ -177,12 +179,15 @@ class StudyRun:
                         f"weights unavailable: --weights {network}=FILE names a file of them. {asked[network]}"
                     )
 
-    def _announce(self, stages: Sequence[Sequence[Row]], missing: Mapping[str, list[Task]]) -> None:
-        """How many runs there are to do, and the time that they are expected to take."""
+    def _without_needs(self, stages: Sequence[Sequence[Row]], missing: Mapping[str, list[Task]]) -> None:
+        """Take out the rows that need one which can't be measured."""
         for row in (row for stage in stages for row in stage):
             lost = [name for name in row.needs if name in self.unmeasured]
             if lost and (row.name in missing or row.ensemble or row.runs_of):
                 self.unmeasured.setdefault(row.name, f"it needs {lost[0]}, which is not measured")
+
+    def _announce(self, missing: Mapping[str, list[Task]]) -> None:
+        """How many runs there are to do, and the time that they are expected to take."""
         todo = [task for name, tasks in missing.items() if name not in self.unmeasured for task in tasks]
         if not todo:
             print("Nothing to run.", flush=True)
@@ -261,7 +266,7 @@ def _prepared(ready: Sequence[tuple[Task, Wanted]]) -> list[tuple[Task, Job]]:
     """The job of each task; one whose weights are gone although it is finished is trained again.
 
     Raises:
-        ConfigError: every problem, before anything is started.
+        ConfigError: every problem, before any of these is started.
     """
     found, problems = [], {}
     for task, wanted in ready:

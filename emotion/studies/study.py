@@ -7,7 +7,15 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from emotion.errors import ConfigError
 from emotion.launch import conf_dir
@@ -103,6 +111,8 @@ class Row(_Strict):
 
     Attributes:
         title: as the report calls it.
+        like: a row above that this one begins as: its data, overrides, profiles and minutes hold where this row
+            doesn't say otherwise, overrides key by key.
         data: the data set, as in `data=…`.
         overrides: behind the study's own, as typed behind train.py.
         profiles: further overrides of one profile.
@@ -119,6 +129,7 @@ class Row(_Strict):
 
     name: Name
     title: str
+    like: Name | None = None
     data: str | None = None
     overrides: list[str] | None = None
     profiles: dict[Profile, list[str]] = Field(default_factory=dict)
@@ -201,6 +212,22 @@ class Study(_Strict):
     cannot_support: list[str] = Field(min_length=1)
     notes: list[str] = Field(default_factory=list)
 
+    @field_validator("rows", mode="before")
+    @classmethod
+    def _like(cls, rows: Any) -> Any:
+        """The rows with what they take over written out. What isn't a row is left for its own check."""
+        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+            return rows
+        found: list[dict[str, Any]] = []
+        for row in rows:
+            above = {other.get("name"): other for other in found}
+            if "like" in row and row["like"] not in above:
+                raise ValueError(
+                    f"{row.get('name')}: expected like: to name a row above, found {row['like']!r}"
+                )
+            found.append(_written_out(row, above[row["like"]]) if "like" in row else row)
+        return found
+
     @model_validator(mode="after")
     def _fits_together(self) -> "Study":
         if self.name in COMMANDS:
@@ -263,6 +290,17 @@ class Study(_Strict):
             stages.append([row for row in self.rows if row.name in ready])
             sorter.done(*ready)
         return stages
+
+
+def _written_out(row: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
+    """A row behind the one that it begins as."""
+    taken: dict[str, Any] = {key: base[key] for key in ("data", "profiles", "minutes") if key in base}
+    overrides = _by_key(base.get("overrides") or []) | _by_key(row.get("overrides") or [])
+    return {**taken, **row, "overrides": list(overrides.values())}
+
+
+def _by_key(overrides: Sequence[str]) -> dict[str, str]:
+    return {override.partition("=")[0]: override for override in overrides}
 
 
 def experiments_dir() -> Path:

@@ -104,7 +104,7 @@ def prepared(wanted: Sequence[Wanted]) -> list[Job]:
             f"{said}\n  in {len(where)} of {count} jobs, the first: {where[0]}"
             for said, where in problems.items()
         ]
-        raise ConfigError("Nothing was started.\n" + "\n".join(listed))
+        raise ConfigError("\n".join(listed))
     different = {job.identity: job for job in jobs}
     if len(different) < len(jobs):
         print(

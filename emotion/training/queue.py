@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from emotion import atomic
-from emotion.errors import EmotionError, RunError
+from emotion.errors import ConfigError, EmotionError, RunError
 from emotion.schema import LoggerConfig, RunConfig, WandbLogger, validate
 from emotion.training.environment import cores
 from emotion.training.folder import Status, locked, now
@@ -46,7 +46,10 @@ def run_sweep(wanted: Sequence[Wanted]) -> bool:
         ConfigError: a job has a problem; nothing was started.
         RunError: the same sweep is being run by another process, or the wanted GPU isn't there.
     """
-    jobs = prepared(wanted)
+    try:
+        jobs = prepared(wanted)
+    except ConfigError as error:
+        raise ConfigError(f"Nothing was started.\n{error}") from error
     machine = jobs[0].config.machine
     free = slots(machine.devices, machine.jobs)
     sweep = sweep_folder(jobs)

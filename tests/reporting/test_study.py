@@ -358,7 +358,7 @@ def test_the_expected_time_is_measured_where_it_can_be(
     running = StudyRun(study, "full", results, Place())
     todo = {row: tasks_of(study, study.row(row), "full") for row in ("one", "two")}
     todo["one"] = todo["one"][1:]
-    running._announce(study.ordered(), todo)
+    running._announce(todo)
     # 1301.5 s that the other seed took, and twice the file's 90 min
     assert (
         "small, profile full: 3 runs, about 3 h 22 min (1 by what kept runs of their rows took, 2 by the estimates for "

@@ -58,7 +58,7 @@ def test_a_second_start_runs_nothing_and_lost_weights_are_made_again(tmp_path: P
     for run in (tmp_path / "runs").glob("*-fx-*"):
         (run / "checkpoints" / "best.ckpt").unlink()
     (kept,) = (tmp_path / "studies").rglob("lite0_frozen-s0")
-    with pytest.raises(RunError, match=r"--rows lite0_frozen --again$"):
+    with pytest.raises(RunError, match=r"--rows lite0_frozen --again --data-root fer2013=DIR$"):
         emotion.load_run(kept)
     again = start(tmp_path, *rows, "lite0_frozen", "--again")
     assert "lite0_frozen-s0 is known by its tables alone. Its weights are needed" in again.stdout

@@ -11,6 +11,7 @@ from emotion.launch import compose
 from emotion.studies.study import (
     PROFILES,
     SHORT_LIMIT_MIN,
+    Minutes,
     Row,
     Study,
     experiments_dir,
@@ -224,6 +225,32 @@ def test_a_recipe_changes_with_what_was_asked_for() -> None:
     assert recipe(small(rows=changed(0, overrides=["optimizer.lr=0.1"]))) != base  # what it starts from
 
 
+def test_a_row_begins_as_another() -> None:
+    base, two, both = changed(0, overrides=["model=minivgg", "loss=focal"], profiles={"smoke": ["folds=3"]})
+    like = {"name": "like", "title": "like", "like": "one", "overrides": ["model=vgg16", "loss.gamma=1"]}
+    again = {
+        **like,
+        "name": "again",
+        "like": "like",
+        "overrides": ["loss=ldam"],
+        "minutes": {"full": 9, "short": 9},
+    }
+    study = small(rows=[base, two, both, like, again])
+    found, third = study.row("like"), study.row("again")
+    assert found.overrides == ["model=vgg16", "loss=focal", "loss.gamma=1"]
+    assert third.overrides == ["model=vgg16", "loss=ldam", "loss.gamma=1"]
+    assert found.data == third.data == "drawn"
+    assert found.profiles == third.profiles == {"smoke": ["folds=3"]}
+    assert (found.minutes, third.minutes) == (study.row("one").minutes, Minutes(full=9, short=9))
+    (task, _), written = (
+        tasks_of(study, found, "full"),
+        {**like, "overrides": found.overrides, "data": "drawn"},
+    )
+    del written["like"]
+    by_hand = small(rows=[base, two, both, {**written, "minutes": base["minutes"]}])
+    assert task.recipe == tasks_of(by_hand, by_hand.row("like"), "full")[0].recipe
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -231,6 +258,9 @@ def test_a_recipe_changes_with_what_was_asked_for() -> None:
         ({"rows": changed(0, init_from="two")}, "in a circle"),
         ({"rows": changed(1, init_from="three")}, "expected a row of this study, found 'three'"),
         ({"rows": changed(1, name="one")}, "each row once"),
+        ({"rows": changed(0, like="two")}, "one: expected like: to name a row above, found 'two'"),
+        ({"rows": changed(2, like="one")}, "expected one of overrides"),
+        ({"rows": ["one"]}, "rows.0: Input should be a valid dictionary"),
         ({"rows": changed(2, overrides=[])}, "expected one of overrides"),
         ({"rows": changed(0, published={"accuracy": 0.5})}, "expected n beside accuracy"),
         ({"rows": changed(0, minutes={"full": 1, "short": 21})}, "less than or equal to 20"),
