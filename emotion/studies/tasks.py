@@ -59,9 +59,9 @@ class Task:
 
     @property
     def recipe(self) -> str:
-        """A digest of all that was asked for: a row that is changed in the study's file is run again."""
+        """A digest of all that was asked for, in whatever order: a row whose meaning is changed is run again."""
         asked = {
-            "overrides": self.overrides if self.row.trained else [],
+            "overrides": _values(self.overrides) if self.row.trained else {},
             "probe": self.row.probe.model_dump() if self.row.probe else None,
             "source": self.source.recipe if self.source else None,
         }

@@ -225,6 +225,17 @@ def test_a_recipe_changes_with_what_was_asked_for() -> None:
     assert recipe(small(rows=changed(0, overrides=["optimizer.lr=0.1"]))) != base  # what it starts from
 
 
+def test_a_recipe_is_of_what_is_asked_for_in_whatever_order() -> None:
+    def recipe(own: list[str], everyone: list[str]) -> str:
+        study = small(overrides=everyone, rows=changed(0, overrides=own))
+        return tasks_of(study, study.row("one"), "full")[0].recipe
+
+    asked = recipe(["model=minivgg", "trainer.max_epochs=2"], ["trainer.max_epochs=5"])
+    assert recipe(["trainer.max_epochs=2", "model=minivgg"], []) == asked
+    assert recipe(["model=minivgg"], ["trainer.max_epochs=2"]) == asked
+    assert recipe(["model=minivgg"], ["trainer.max_epochs=5"]) != asked
+
+
 def test_a_row_begins_as_another() -> None:
     base, two, both = changed(0, overrides=["model=minivgg", "loss=focal"], profiles={"smoke": ["folds=3"]})
     like = {"name": "like", "title": "like", "like": "one", "overrides": ["model=vgg16", "loss.gamma=1"]}
