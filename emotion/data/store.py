@@ -23,6 +23,7 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 
+from emotion.cores import cores
 from emotion.data.preparation import Box, Preparation
 from emotion.data.table import MEASURED, SampleTable, rejections
 from emotion.errors import DataError
@@ -441,13 +442,13 @@ def _prepared(
     pace_s = (time.perf_counter() - started) / len(first[1])
     yield first
     starts = range(_CHUNK, len(rows), _CHUNK)
-    threads = os.process_cpu_count() if hasattr(os, "process_cpu_count") else os.cpu_count()
+    threads = cores()
     if pace_s < _WORTH_A_THREAD_S or threads == 1:
         yield from map(chunk, starts)
         return
     with ThreadPoolExecutor(threads) as pool:
         # A few chunks ahead and no more: what has been prepared and not yet written is memory.
-        ahead = 2 * (threads or 1)
+        ahead = 2 * threads
         pending = [pool.submit(chunk, start) for start in starts[:ahead]]
         for start in [*starts[ahead:], *[None] * len(pending)]:
             yield pending.pop(0).result()

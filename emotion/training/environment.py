@@ -11,6 +11,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from emotion.cores import cores
+
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # how torch's threads wait; spinning where none is set
 TYPED = "EMOTION_COMMAND"  # the variable that holds the command line as it was typed
 _PACKAGES = (
@@ -26,7 +28,6 @@ _PACKAGES = (
     "opencv-python-headless",
     "scikit-learn",
 )
-_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # of control groups, version 2
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h
 
 
@@ -42,16 +43,6 @@ def keep_memory() -> None:
     libc.mallopt(_M_MMAP_MAX, 0)
     libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     libc.mallopt(_M_TOP_PAD, 64 * 2**20)
-
-
-def cores() -> int:
-    """The processor cores that this process may use: by its affinity and by its container's quota."""
-    count = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = map(int, _QUOTA.read_text().split())
-    except (OSError, ValueError):  # no such file here, or "max"
-        return count
-    return max(1, min(count, -(-quota // period)))
 
 
 def resolve_threads(threads: int | str) -> int:

@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from emotion import atomic
+from emotion.cores import cores
 from emotion.errors import ConfigError, EmotionError, RunError
 from emotion.schema import LoggerConfig, RunConfig, WandbLogger, validate
-from emotion.training.environment import cores
 from emotion.training.folder import Status, locked, now
 from emotion.training.jobs import Job, Wanted, prepared
 

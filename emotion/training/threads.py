@@ -4,7 +4,8 @@ import os
 import time
 from pathlib import Path
 
-from emotion.training.environment import WAITING, cores
+from emotion.cores import cores
+from emotion.training.environment import WAITING
 
 _STAT = Path("/proc/stat")
 _LOOKS, _APART_S = 3, 0.005

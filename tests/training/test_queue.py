@@ -15,11 +15,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from emotion.cores import cores
 from emotion.errors import RunError
 from emotion.launch import JobComposer, compose, conf_dir
 from emotion.reporting.sweep import SweepFolder, frame, write_tables
 from emotion.runs import RunFolder
-from emotion.training.environment import cores
 from emotion.training.jobs import Job
 from emotion.training.queue import _note_failure, slots
 from tests.training.conftest import TINY as CONFIG_TINY

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from emotion import cores
 from emotion.data.datamodule import ExpressionDataModule
 from emotion.data.dataset import open_store
 from emotion.launch import compose
@@ -272,6 +273,6 @@ def test_cores_are_those_that_a_container_may_use(
     quota = tmp_path / "cpu.max"
     if said is not None:
         quota.write_text(f"{said}\n")
-    monkeypatch.setattr(environment, "_QUOTA", quota)
-    monkeypatch.setattr(environment.os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
-    assert environment.cores() == expected
+    monkeypatch.setattr(cores, "_QUOTA", quota)
+    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
+    assert cores.cores() == expected
