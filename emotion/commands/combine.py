@@ -7,6 +7,7 @@ from typing import Literal
 from emotion.commands.named import runs_in
 from emotion.reporting import numbers
 from emotion.runs import SCORED, RunFolder
+from emotion.studies.again import with_weights
 from emotion.training.derived import write_ensemble
 
 
@@ -21,7 +22,7 @@ def probe(run: Path, head: Literal["svm", "logistic"], out: Path) -> None:
     from emotion.training.probe import write_probe
 
     typed = ["emotion", "probe", str(run), "--head", head, "-o", str(out)]
-    _say(write_probe(RunFolder.open(run), head, out.absolute(), shlex.join(typed)))
+    _say(write_probe(with_weights(run), head, out.absolute(), shlex.join(typed)))
 
 
 def _say(made: RunFolder) -> None:

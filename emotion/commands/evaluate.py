@@ -7,7 +7,7 @@ from emotion.commands.inspection import described
 from emotion.evaluation.intervals import estimate
 from emotion.evaluation.metrics import confusion_matrix
 from emotion.reporting import numbers, tables
-from emotion.runs import RunFolder
+from emotion.studies.again import with_weights
 from emotion.training.other_data import transfer
 
 SHOWN = ("accuracy", "balanced_accuracy", "f1_macro")
@@ -16,7 +16,7 @@ SHOWN = ("accuracy", "balanced_accuracy", "f1_macro")
 def evaluate(run: Path, where: Sequence[str], part: str | None) -> None:
     """Print which classes are shared, the scores by them and the confusion matrix."""
     config = described(where)
-    folder = RunFolder.open(run)
+    folder = with_weights(run)
     found = transfer(folder, config.data, config.machine, part)
     table = found.table
     print(f"{folder.name} on {table.meta.data}: {len(table):,} images")

@@ -5,7 +5,7 @@ from pathlib import Path
 from emotion.errors import ConfigError
 from emotion.models.saliency import Method
 from emotion.reporting.report import write_report
-from emotion.runs import RunFolder
+from emotion.studies.again import with_weights
 from emotion.training.explain import explain as write_sheets
 from emotion.training.pictures import PicturesOfRuns
 from emotion.training.progress import progress, resampling
@@ -13,8 +13,9 @@ from emotion.training.progress import progress, resampling
 
 def explain(path: Path, method: Method, layer: str | None, pairs: list[str]) -> None:
     """Write the sheets and the report that shows them, and print where it lies."""
-    run = RunFolder.open(path)
-    write_sheets(run, method, layer, [_pair(text) for text in pairs], progress(print, "Explained", "images"))
+    asked = [_pair(text) for text in pairs]
+    run = with_weights(path)
+    write_sheets(run, method, layer, asked, progress(print, "Explained", "images"))
     with resampling():
         report = write_report([run], run.file("report.html"), PicturesOfRuns())
     print(report)

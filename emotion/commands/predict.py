@@ -7,11 +7,12 @@ from rich.table import Table
 
 from emotion import load_run
 from emotion.commands.printing import print_table
+from emotion.studies.again import with_weights
 
 
 def predict(run: Path, images: list[Path], json: bool) -> None:
     """Print a row an image, or a JSON line an image."""
-    model = load_run(run)
+    model = load_run(with_weights(run).path)
     found = model.predict(images)
     if json:
         for image, prediction in zip(images, found, strict=True):

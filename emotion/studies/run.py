@@ -9,6 +9,7 @@ from emotion.data import mimic
 from emotion.errors import ConfigError, EmotionError, RunError
 from emotion.launch import compose
 from emotion.reporting import numbers
+from emotion.runs import RunFolder
 from emotion.schema import RunConfig
 from emotion.studies.study import Profile, Row, Study
 from emotion.studies.tasks import Results, Task, runs_needed, tasks_of
@@ -87,6 +88,11 @@ class StudyRun:
             print(f"{name}: not measured: {why}", flush=True)
         failed = wanted & self.unmeasured.keys()
         return not (failed - alone if rows is None else failed)
+
+    def trained(self, task: Task) -> RunFolder | None:
+        """The folder of a run that `run` has trained or found here with its weights; None: it did not finish."""
+        job = self._jobs.get(task.name)
+        return None if job is None else job.folder
 
     def _averages_one(self, row: Row) -> bool:
         return bool(row.ensemble) and runs_needed(self.study, row, self.profile) < 2

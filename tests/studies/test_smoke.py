@@ -72,6 +72,43 @@ def test_a_second_start_runs_nothing_and_lost_weights_are_made_again(tmp_path: P
 
 
 @pytest.mark.slow
+def test_a_command_that_needs_a_kept_run_s_weights_trains_it_again(tmp_path: Path) -> None:
+    """Saliency and features: what is kept stays as it is, and a second command trains nothing."""
+    rows = ("fer2013_undersampling", "--profile", "smoke", "--rows", "lite0_tuned,trial_1")
+    assert start(tmp_path, *rows).returncode == 0
+    shutil.rmtree(tmp_path / "runs")
+    results = tmp_path / "studies" / "fer2013_undersampling" / "results" / "smoke"
+    before = {file: file.read_bytes() for file in results.rglob("*") if file.is_file()}
+
+    def said(*arguments: str) -> str:
+        line = [*LINE[:-1], *arguments]
+        done = subprocess.run(
+            line, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    kept = str(results / "lite0_tuned-s0")
+    explained = said("explain", kept)
+    note = "holds tables alone. Its weights are needed: lite0_tuned-s0 is trained again"
+    assert (
+        explained.index(note) < explained.index("2 runs") < explained.index("[1/1]")
+    )  # what it starts from, too
+    run = Path(explained.splitlines()[-1]).parent
+    assert run.parent == tmp_path / "runs"
+    assert RunFolder(run).metrics["test"] == RunFolder(Path(kept)).metrics["test"]
+    assert len(list(run.rglob("sheets.json"))) == 1
+    probed = said("probe", kept, "-o", "probe")
+    assert note in probed
+    assert "epoch" not in probed
+    assert RunFolder.open(tmp_path / "probe").finished
+    assert {file: file.read_bytes() for file in results.rglob("*") if file.is_file()} == before
+    shutil.rmtree(tmp_path / "runs")
+    ensemble = said("probe", str(results / "trial_1-s0"), "-o", "other")
+    assert "trial_1-s0 is trained again" in ensemble
+
+
+@pytest.mark.slow
 def test_a_killed_study_has_kept_the_rows_that_were_finished(tmp_path: Path) -> None:
     asked = ("lfw_ms_balance", "--profile", "smoke", "--rows", "ours_plain,ours_weights")
     line, env = [*LINE, *asked], environment(tmp_path)
@@ -181,7 +218,10 @@ def test_the_full_profile_is_run_only_where_it_is_typed(
     assert asked == ["short", "full"]
 
 
-def test_a_kept_run_says_how_its_weights_are_made() -> None:
+def test_a_kept_run_without_its_data_at_hand_says_how_its_weights_are_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
     kept = experiments_dir() / "fer2013_vgg" / "results" / "full" / "scratch-s0"
     command = "emotion study run fer2013_vgg --profile full --rows scratch --again --data-root fer2013=DIR"
     with pytest.raises(RunError, match=f"has none here. Its command trains it again: {command}"):
