@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.benchmarks import accuracy, report
+from experiments.benchmarks import accuracy, growth, report
 from experiments.benchmarks.__main__ import main as bench_main
 from experiments.benchmarks.bench import Bench, goals
 from experiments.benchmarks.processes import Task, cpu_s, memory_mib
@@ -233,6 +233,23 @@ def test_a_quick_family_runs_and_writes_what_it_found(tmp_path: Path) -> None:
     families = bench(tmp_path, "--only", "growth")
     assert not missing(families)
     assert not list((tmp_path / "cache" / "benchmarks").glob("work-*"))
+
+
+def test_growth_is_judged_by_the_time_an_image_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    seconds = {"31,250 images": (40.0, 0.1), "125,000 images": (160.0, 0.44), "500,000 images": (640.0, 6.4)}
+    rows = [
+        Row(name, [{"value": 1.0, "prepare s": prepare, "split s": split}])
+        for name, (prepare, split) in seconds.items()
+    ]
+    monkeypatch.setattr(Bench, "measure", lambda *arguments: rows)
+    (found,) = growth.measure(Bench(tmp_path))
+    table = report.markdown({"growth": report.family([found], "about", CIRCUMSTANCES)})
+    split = "split: × an image of the smallest ≤ 1.50: "
+    lines = {line.split(" | ")[0]: line for line in table.splitlines()}
+    assert "smallest ≤" not in lines["| 31,250 images"]
+    assert f"prepare: × an image of the smallest ≤ 1.50: met; {split}met" in lines["| 125,000 images"]
+    assert f"prepare: × an image of the smallest ≤ 1.50: met; {split}missed" in lines["| 500,000 images"]
+    assert found.rows[2].facts()["split: × an image of the smallest"] == pytest.approx(6.4 / 0.1 / 16)
 
 
 @pytest.mark.slow
