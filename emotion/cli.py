@@ -299,7 +299,10 @@ def study_run(
     ] = None,
     profile: Annotated[
         str,
-        typer.Option("--profile", help="full: as published; short: no run over 20 minutes; smoke: seconds."),
+        typer.Option(
+            "--profile",
+            help="full: as published; short: no run over 20 minutes on two cores; smoke: seconds.",
+        ),
     ] = "short",
     rows: Annotated[
         str | None, typer.Option("--rows", help="Only these rows: names with commas between.")

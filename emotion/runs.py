@@ -135,12 +135,19 @@ class RunFolder:
         elif "command" not in self.environment:
             why = "and never had any: it holds a person's answers."
         else:  # git keeps none
-            command = self.environment["command"]
-            words = shlex.split(command)
-            study = Path(words[0]).name == "emotion" and words[1:2] == ["study"]
-            more = f"--again --data-root {self.config['data']['name']}=DIR" if study else "force=true"
-            why = f"here. Its command trains it again: {command} {more}"
+            why = f"here. Its command trains it again: {self.again}"
         raise RunError(f"expected a run with its weights, found that {self.path} has none {why}")
+
+    @property
+    def again(self) -> str:
+        """The line that trains a finished run again."""
+        command = self.environment["command"]
+        words = shlex.split(command)
+        if Path(words[0]).name != "emotion" or words[1:2] != ["study"]:
+            return f"{command} force=true"
+        data, model = self.config["data"], self.config["model"]
+        weights = f" --weights {model['name']}=FILE" if model["weights"] else ""
+        return f"{command} --again --data-root {data['name']}=DIR{weights}"
 
     def history(self) -> pl.DataFrame:
         """One row an epoch, as in metrics.csv."""

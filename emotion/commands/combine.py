@@ -8,7 +8,7 @@ from emotion.commands.named import runs_in
 from emotion.reporting import numbers
 from emotion.runs import SCORED, RunFolder
 from emotion.studies.again import with_weights
-from emotion.training.derived import write_ensemble
+from emotion.training.derived import require_room, write_ensemble
 
 
 def ensemble(paths: list[Path], out: Path) -> None:
@@ -21,6 +21,7 @@ def probe(run: Path, head: Literal["svm", "logistic"], out: Path) -> None:
     """Fit a classical classifier on a run's features and say what it reaches."""
     from emotion.training.probe import write_probe
 
+    require_room(out.absolute())
     typed = ["emotion", "probe", str(run), "--head", head, "-o", str(out)]
     _say(write_probe(with_weights(run), head, out.absolute(), shlex.join(typed)))
 

@@ -7,11 +7,17 @@ from rich.table import Table
 
 from emotion import load_run
 from emotion.commands.printing import print_table
+from emotion.errors import DataError
+from emotion.runs import RunFolder
 from emotion.studies.again import with_weights
 
 
 def predict(run: Path, images: list[Path], json: bool) -> None:
     """Print a row an image, or a JSON line an image."""
+    RunFolder.open(run)
+    for image in images:  # said before a kept run is trained again for them
+        if not image.expanduser().exists():
+            raise DataError(f"expected an image, but {image} can't be read: No such file or directory.")
     model = load_run(with_weights(run).path)
     found = model.predict(images)
     if json:

@@ -5,8 +5,9 @@ from pathlib import Path
 from typing import get_args
 
 from emotion.errors import ConfigError
+from emotion.launch import compose
 from emotion.reporting import study as page
-from emotion.studies.study import Profile, experiments_dir, load, study_names
+from emotion.studies.study import Profile, Study, experiments_dir, load, study_names
 from emotion.studies.tasks import Results
 
 WORK = Path("studies")
@@ -48,11 +49,15 @@ def run(
     datas = sorted({row.data for row in study.rows if row.data})
     from emotion.studies.run import Place, StudyRun
 
-    files = _named_paths(weights, [], "--weights")
+    files = _named_paths(weights, _networks(study), "--weights") if weights else {}
     for network, file in files.items():
         if not file.is_file():
             raise ConfigError(f"--weights {network}: expected a file, found that {file} is none.")
-    place = Place(_named_paths(roots, datas, "--data-root"), files, machine, WORK / name)
+    data_roots = _named_paths(roots, datas, "--data-root")
+    for data, root in data_roots.items():
+        if not root.exists():
+            raise ConfigError(f"--data-root {data}: expected a download, found nothing at {root}.")
+    place = Place(data_roots, files, machine, WORK / name)
     kept = _results(name, results, chosen)
     running = StudyRun(study, chosen, kept, place, again)
     whole = running.run(named)
@@ -97,6 +102,12 @@ def _profile(name: str) -> Profile:
         if name == known:
             return known
     raise ConfigError(f"expected a profile ({', '.join(get_args(Profile))}), found {name!r}.")
+
+
+def _networks(study: Study) -> list[str]:
+    """The names of its networks, as weights are named by."""
+    typed = {one for row in study.rows for one in row.overrides or () if one.startswith("model=")}
+    return sorted({compose([one]).model.name for one in typed})
 
 
 def _numbers(given: str, option: str) -> list[int]:

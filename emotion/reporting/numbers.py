@@ -56,6 +56,14 @@ def count(value: float | None) -> str:
     return MISSING if _absent(value) else f"{round(float(value or 0)):,}".replace("-", MINUS)
 
 
+def counted(number: int, noun: str) -> str:
+    """
+    >>> [counted(number, "thread") for number in (1, 2)]
+    ['1 thread', '2 threads']
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
 def short(value: float | None) -> str:
     """Three significant digits and a letter.
 

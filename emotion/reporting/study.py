@@ -201,9 +201,12 @@ def _outcome(study: Study, row: Row, profile: Profile, runs: Sequence[RunFolder]
 
 
 def _hardware(environment: Mapping[str, Any]) -> str:
-    hardware = environment.get("hardware") or {}
-    device = hardware.get("gpu") or f"{hardware.get('cpu')}, {environment.get('threads')} threads"
-    return f"{device}, {environment.get('precision')}{', compiled' if environment.get('compiled') else ''}"
+    """Of a run that was trained: device, threads on a CPU, precision; of a derived one what is known."""
+    hardware, threads = environment.get("hardware") or {}, environment.get("threads")
+    compiled = "compiled" if environment.get("compiled") else None
+    on_cpu = [hardware.get("cpu"), threads and numbers.counted(threads, "thread")]
+    device = [hardware["gpu"]] if hardware.get("gpu") else on_cpu
+    return ", ".join(filter(None, [*device, environment.get("precision"), compiled]))
 
 
 def main_table(found: StudyTable) -> Table:
@@ -325,7 +328,11 @@ def cost_table(found: StudyTable) -> Table:
                 Cell(outcome.hardware),
             )
             rows.append((Cell(outcome.title, outcome.row.name), *cells))
-    return Table("Size and time", columns, tuple(rows))
+    note = (
+        "A run's time is of the threads that its hardware names: on one it takes up to twice as long as on the two "
+        "cores that profiles are meant for."
+    )
+    return Table("Size and time", columns, tuple(rows), notes=(note,))
 
 
 def _epochs(outcome: Outcome) -> str:
@@ -479,7 +486,7 @@ def findings(found: StudyTable) -> list[tuple[str, list[str]]]:
             ends = numbers.points_interval(outcome.difference.low, outcome.difference.high)
             by_verdict[outcome.difference.verdict].append(
                 f"{outcome.title}: {numbers.percent(outcome.ours.value)}, published "
-                f"{numbers.percent(outcome.row.published.accuracy)}, difference {ends} points"
+                f"{_as_printed(outcome.row.published.accuracy)}, difference {ends} points"
                 f"{f' ({outcome.made_by})' if outcome.changed else ''}"
             )
         elif outcome.ours is not None:

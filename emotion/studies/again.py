@@ -1,53 +1,60 @@
 """A run that a study keeps by its tables alone, trained again for a command that needs its weights."""
 
+import json
 import shlex
+import sys
+from contextlib import redirect_stdout
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from emotion.errors import RunError
-from emotion.runs import RunFolder
+from emotion.runs import RunFolder, find
 from emotion.studies.run import Place, StudyRun
 from emotion.studies.study import PROFILES, Study, load
 from emotion.studies.tasks import ROW_FILE, Results, Task, tasks_of
 
+RUNS = Path("runs")  # machine.runs_dir of rows that are run without overrides of the machine
+
 
 def with_weights(path: Path) -> RunFolder:
-    """The run at `path`; where a study keeps its tables alone, the run folder that its training leaves here.
+    """The run at `path`; where a study keeps its tables alone, the run folder in runs/ that has its weights.
 
-    What is trained, and the time that it is expected to take, is printed before it starts. Training that was cut off
-    goes on, and a run folder that is here already is not trained again. Published weights come from the model hub.
+    If there is none, the run is trained again, and before it what it starts from; training that was cut off goes on.
+    That, and the time that it is expected to take, is said on stderr before it starts: stdout is the command's. What is
+    kept stays as it is.
 
     Raises:
-        RunError: it is no run; its data set doesn't lie at its usual place, so that the line to type is said; or the
-            training did not finish.
+        RunError: it is no run, or a row without weights of its own, or one that the study's file describes otherwise
+            by now; its data set doesn't lie at its usual place or its published weights can't be had, so that the line
+            to type is said; or the training did not finish.
     """
     run = RunFolder.open(path)
-    if (
-        not run.file(ROW_FILE).is_file()
-        or run.checkpoint("best").is_file()
-        or run.file("derived.json").is_file()
-    ):
+    if not run.file(ROW_FILE).is_file() or run.checkpoint("best").is_file():
         return run
+    here = (one for one in find(RUNS) if one.status == run.status and one.checkpoint("best").is_file())
+    if (origin := next(here, None)) is not None:
+        return origin
     kept = run.path.absolute()
     study = load(shlex.split(run.environment["command"])[3])
     task = _task(study, kept)
+    if task is None or json.loads(run.file(ROW_FILE).read_text())["recipe"] != task.recipe:
+        raise RunError(
+            f"{path} has no weights here, and {study.name}'s file describes another run by now. Its command trains "
+            f"what the file describes: {run.again}"
+        )
+    if not task.row.trained:
+        raise RunError(f"{path} never had weights: it is made of another row's features.")
     data = run.config["data"]
     root = Path(data["root"] or "").expanduser()
-    if task is None or not (study.profiles[task.profile].drawn or root.exists()):
-        run.require_weights()  # says what to type
-    assert task is not None
-    print(
-        f"{path} holds tables alone. Its weights are needed: {task.name} is trained again, unless it is in runs/."
-    )
+    if not (study.profiles[task.profile].drawn or root.exists()):
+        run.require_weights()  # says the line to type
     place = Place({data["name"]: root}, work=Path("studies") / study.name)
-    with TemporaryDirectory() as elsewhere:  # what is kept stays as it is, perhaps committed
-        results = Results(Path(elsewhere), Path(elsewhere))
-        running = StudyRun(study.with_seeds(task.profile, [task.seed]), task.profile, results, place)
-        running.run((task.row.name,))
-    trained = running.trained(task)
-    if trained is None:
-        raise RunError(f"{task.name} was not trained again: {running.unmeasured.get(task.row.name)}")
-    return trained
+    results = Results(kept.parents[1], place.work / "results")
+    with redirect_stdout(sys.stderr):
+        print(f"{path} holds tables alone. Its weights are needed: {task.name} is trained again.")
+        try:
+            return StudyRun(study, task.profile, results, place).train_again(task)
+        except RunError as error:
+            raise RunError(f"{error} A line that can name files: {run.again}") from error
 
 
 def _task(study: Study, kept: Path) -> Task | None:

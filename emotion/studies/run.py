@@ -65,14 +65,7 @@ class StudyRun:
         stages = self.study.ordered(rows)
         wanted = {row.name for row in self.study.rows} if rows is None else set(rows)
         missing = self._missing(stages, wanted)
-        if self.study.profiles[self.profile].drawn:
-            self._draw({row.data for stage in stages for row in stage if row.data})
-        else:
-            self._without_data(missing)
-        self._compose(missing)
-        self._without_weights(missing)
-        self._without_needs(stages, missing)
-        self._announce(missing)
+        self._check(stages, missing)
         for stage in stages:
             todo = [
                 task for row in stage for task in missing.get(row.name, []) if row.name not in self.unmeasured
@@ -89,10 +82,36 @@ class StudyRun:
         failed = wanted & self.unmeasured.keys()
         return not (failed - alone if rows is None else failed)
 
-    def trained(self, task: Task) -> RunFolder | None:
-        """The folder of a run that `run` has trained or found here with its weights; None: it did not finish."""
-        job = self._jobs.get(task.name)
-        return None if job is None else job.folder
+    def train_again(self, task: Task) -> RunFolder:
+        """The folder of one run with its weights, trained if it isn't here, and before it what it starts from.
+
+        Nothing is kept.
+
+        Raises:
+            ConfigError: as for `run`.
+            RunError: it can't be trained, or its training did not finish.
+        """
+        chain = [task]
+        while (source := chain[0].source) is not None:
+            chain.insert(0, source)
+        self._check([[one.row] for one in chain], {one.row.name: [one] for one in chain})
+        for one in chain:
+            if one.row.name not in self.unmeasured:
+                self._train([one], keep=False)
+        if task.name not in self._jobs:
+            raise RunError(f"{task.name} has no weights: {self.unmeasured[task.row.name]}.")
+        return self._jobs[task.name].folder
+
+    def _check(self, stages: Sequence[Sequence[Row]], missing: Mapping[str, list[Task]]) -> None:
+        """Look for data, configurations and weights, and say what is going to be run."""
+        if self.study.profiles[self.profile].drawn:
+            self._draw({row.data for stage in stages for row in stage if row.data})
+        else:
+            self._without_data(missing)
+        self._compose(missing)
+        self._without_weights(missing)
+        self._without_needs(stages, missing)
+        self._announce(missing)
 
     def _averages_one(self, row: Row) -> bool:
         return bool(row.ensemble) and runs_needed(self.study, row, self.profile) < 2
@@ -198,7 +217,7 @@ class StudyRun:
         if not todo:
             print("Nothing to run.", flush=True)
             return
-        said = f"{self.study.name}, profile {self.profile}: {len(todo)} runs"
+        said = f"{self.study.name}, profile {self.profile}: {numbers.counted(len(todo), 'run')}"
         if self.profile != "smoke":
             said += f", {self._expected(todo)}"
         print(said, flush=True)
@@ -219,7 +238,7 @@ class StudyRun:
             sources.append(f"{len(guessed)} by the estimates for two cores in the study's file")
         return f"about {numbers.duration(60 * sum([*measured, *guessed]))} ({', '.join(sources)})"
 
-    def _train(self, tasks: Sequence[Task]) -> None:
+    def _train(self, tasks: Sequence[Task], keep: bool = True) -> None:
         ready = []
         for task in tasks:
             config = self._configs[task.name]
@@ -236,16 +255,17 @@ class StudyRun:
             ready.append((task, Wanted(tuple(task.overrides), config)))
         jobs = _prepared(ready)
 
-        def keep(job: Job) -> None:
+        def note(job: Job) -> None:
             for task, its in jobs:
                 if its.identity == job.identity:
                     self._jobs[task.name] = job
-                    self.results.keep(task, job.folder)
+                    if keep:
+                        self.results.keep(task, job.folder)
 
         if jobs:
             machine = jobs[0][1].config.machine
             free = slots(machine.devices, machine.jobs)
-            Queue(list({job.identity: job for _, job in jobs}.values()), free, keep).run()
+            Queue(list({job.identity: job for _, job in jobs}.values()), free, note).run()
         for task, job in jobs:
             if task.name not in self._jobs:
                 self.unmeasured[task.row.name] = (

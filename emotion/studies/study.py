@@ -23,6 +23,7 @@ from emotion.launch import conf_dir
 FILE = "study.yaml"
 COMMANDS = ("list", "run", "table")
 SHORT_LIMIT_MIN = 20
+_TAKEN_OVER = ("data", "folds", "init_from", "profiles", "minutes")
 
 Profile = Literal["full", "short", "smoke"]
 PROFILES: tuple[Profile, ...] = ("full", "short", "smoke")
@@ -111,8 +112,8 @@ class Row(_Strict):
 
     Attributes:
         title: as the report calls it.
-        like: a row above that this one begins as: its data, overrides, profiles and minutes hold where this row
-            doesn't say otherwise, overrides key by key.
+        like: a row above that this one begins as: its data, folds, init_from, profiles, minutes and overrides hold
+            where this row doesn't say otherwise, overrides key by key.
         data: the data set, as in `data=…`.
         overrides: behind the study's own, as typed behind train.py.
         profiles: further overrides of one profile.
@@ -215,17 +216,19 @@ class Study(_Strict):
     @field_validator("rows", mode="before")
     @classmethod
     def _like(cls, rows: Any) -> Any:
-        """The rows with what they take over written out. What isn't a row is left for its own check."""
-        if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        """The rows with what they take over written out; what is wrong in itself is left for its own check."""
+        if not isinstance(rows, list):
             return rows
-        found: list[dict[str, Any]] = []
+        found: list[Any] = []
         for row in rows:
-            above = {other.get("name"): other for other in found}
-            if "like" in row and row["like"] not in above:
-                raise ValueError(
-                    f"{row.get('name')}: expected like: to name a row above, found {row['like']!r}"
-                )
-            found.append(_written_out(row, above[row["like"]]) if "like" in row else row)
+            if isinstance(row, dict) and "like" in row:
+                above = [one for one in found if isinstance(one, dict) and one.get("name") == row["like"]]
+                if not above or not _are_texts(above[0].get("overrides")):
+                    said = "expected like: to name a row above that has overrides"
+                    raise ValueError(f"{row.get('name')}: {said}, found {row['like']!r}")
+                if _are_texts(row.get("overrides", [])):
+                    row = _written_out(row, above[0])
+            found.append(row)
         return found
 
     @model_validator(mode="after")
@@ -294,9 +297,13 @@ class Study(_Strict):
 
 def _written_out(row: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
     """A row behind the one that it begins as."""
-    taken: dict[str, Any] = {key: base[key] for key in ("data", "profiles", "minutes") if key in base}
-    overrides = _by_key(base.get("overrides") or []) | _by_key(row.get("overrides") or [])
+    taken: dict[str, Any] = {key: base[key] for key in _TAKEN_OVER if key in base}
+    overrides = _by_key(base["overrides"]) | _by_key(row.get("overrides", []))
     return {**taken, **row, "overrides": list(overrides.values())}
+
+
+def _are_texts(found: Any) -> bool:
+    return isinstance(found, list) and all(isinstance(one, str) for one in found)
 
 
 def _by_key(overrides: Sequence[str]) -> dict[str, str]:

@@ -107,8 +107,7 @@ def write_derived(
     Raises:
         RunError: `target` is there already and isn't such a folder.
     """
-    if target.exists() and not (target / "derived.json").is_file() and any(target.iterdir()):
-        raise RunError(f"expected a new folder, found {target} with other files in it. Choose another.")
+    require_room(target)
     shutil.rmtree(target / "predictions", ignore_errors=True)  # of another combination, written here before
     (target / "report.html").unlink(missing_ok=True)
     first = runs[0]
@@ -147,3 +146,12 @@ def write_derived(
     atomic.write_json(target / "derived.json", derived)
     atomic.write_json(target / "status.json", status)
     return RunFolder(target)
+
+
+def require_room(target: Path) -> None:
+    """
+    Raises:
+        RunError: `target` is there already and holds something else.
+    """
+    if target.exists() and not (target / "derived.json").is_file() and any(target.iterdir()):
+        raise RunError(f"expected a new folder, found {target} with other files in it. Choose another.")

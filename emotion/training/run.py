@@ -31,6 +31,7 @@ from emotion.evaluation import predictions as tables
 from emotion.models import network as door
 from emotion.models.classifier import ExpressionClassifier
 from emotion.models.device import DevicePreprocess
+from emotion.reporting import numbers
 from emotion.runs import FORMAT, SCORED, Part, RunFolder
 from emotion.schema import RunConfig
 from emotion.training import checkpoint, compilation, environment, precision
@@ -129,7 +130,7 @@ class Run:
             if earlier:
                 environment_now["earlier_sessions"] = [*earlier.pop("earlier_sessions", []), earlier]
             atomic.write_json(folder.file("environment.json"), environment_now)
-            how = f"{threads} threads, {resolved}{', compiled' if compiled else ''}"
+            how = f"{numbers.counted(threads, 'thread')}, {resolved}{', compiled' if compiled else ''}"
             self.log(f"{folder.path} · {_device_name(environment_now)}, {how}")
             environment.forget_peak_gpu_memory(device)
             with self.views() as shown:

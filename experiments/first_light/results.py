@@ -153,7 +153,8 @@ def _row(run: RunFolder, table: Predictions) -> list[str]:
     accuracy = estimate(table, ["accuracy"])["accuracy"]
     model, machine = run.config["model"], run.environment
     start = "pretrained" if model.get("pretrained") or model.get("weights") else "from scratch"
-    hardware = machine["hardware"]["gpu"] or f"{machine['hardware']['cpu']}, {machine['threads']} threads"
+    threads = numbers.counted(machine["threads"], "thread")
+    hardware = machine["hardware"]["gpu"] or f"{machine['hardware']['cpu']}, {threads}"
     return [
         run.config["data"]["name"],
         f"{model['name']}, {start}",

@@ -73,39 +73,35 @@ def test_a_second_start_runs_nothing_and_lost_weights_are_made_again(tmp_path: P
 
 @pytest.mark.slow
 def test_a_command_that_needs_a_kept_run_s_weights_trains_it_again(tmp_path: Path) -> None:
-    """Saliency and features: what is kept stays as it is, and a second command trains nothing."""
-    rows = ("fer2013_undersampling", "--profile", "smoke", "--rows", "lite0_tuned,trial_1")
+    """Saliency, features and answers: what is kept stays as it is, and a second command trains nothing."""
+    rows = ("fer2013_undersampling", "--profile", "smoke", "--rows", "lite0_tuned")
     assert start(tmp_path, *rows).returncode == 0
-    shutil.rmtree(tmp_path / "runs")
     results = tmp_path / "studies" / "fer2013_undersampling" / "results" / "smoke"
     before = {file: file.read_bytes() for file in results.rglob("*") if file.is_file()}
+    kept, image = str(results / "lite0_tuned-s0"), tmp_path / "face.png"
+    shutil.copy(next(iter((tmp_path / "studies").rglob("*.png"))), image)
 
-    def said(*arguments: str) -> str:
-        line = [*LINE[:-1], *arguments]
-        done = subprocess.run(
-            line, cwd=tmp_path, env=environment(tmp_path), capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
+    def done(*arguments: str) -> subprocess.CompletedProcess[str]:
+        line, env = [*LINE[:-1], *arguments], environment(tmp_path)
+        found = subprocess.run(line, cwd=tmp_path, env=env, capture_output=True, text=True, check=False)
+        assert found.returncode == 0, found.stdout + found.stderr
+        return found
 
-    kept = str(results / "lite0_tuned-s0")
-    explained = said("explain", kept)
+    assert "trained again" not in done("predict", kept, str(image)).stderr  # its own run folder is still here
+    shutil.rmtree(tmp_path / "runs")
+    predicted = done("predict", kept, str(image), "--json")
     note = "holds tables alone. Its weights are needed: lite0_tuned-s0 is trained again"
-    assert (
-        explained.index(note) < explained.index("2 runs") < explained.index("[1/1]")
-    )  # what it starts from, too
-    run = Path(explained.splitlines()[-1]).parent
+    assert predicted.stderr.index(note) < predicted.stderr.index("2 runs") < predicted.stderr.index("[1/1]")
+    assert set(json.loads(predicted.stdout)) == {"image", "label", "probabilities"}
+    explained = done("explain", kept)
+    assert "epoch" not in explained.stderr
+    run = Path(explained.stdout.splitlines()[-1]).parent
     assert run.parent == tmp_path / "runs"
     assert RunFolder(run).metrics["test"] == RunFolder(Path(kept)).metrics["test"]
     assert len(list(run.rglob("sheets.json"))) == 1
-    probed = said("probe", kept, "-o", "probe")
-    assert note in probed
-    assert "epoch" not in probed
+    assert "epoch" not in done("probe", kept, "-o", "probe").stderr
     assert RunFolder.open(tmp_path / "probe").finished
     assert {file: file.read_bytes() for file in results.rglob("*") if file.is_file()} == before
-    shutil.rmtree(tmp_path / "runs")
-    ensemble = said("probe", str(results / "trial_1-s0"), "-o", "other")
-    assert "trial_1-s0 is trained again" in ensemble
 
 
 @pytest.mark.slow
@@ -121,7 +117,7 @@ def test_a_killed_study_has_kept_the_rows_that_were_finished(tmp_path: Path) -> 
     assert kept == ["ours_plain-s0"]
     again = start(tmp_path, *asked)
     assert again.returncode == 0, again.stdout + again.stderr
-    assert "smoke: 1 runs" in again.stdout
+    assert "smoke: 1 run\n" in again.stdout
     assert len(list(tmp_path.rglob("row.json"))) == 2
 
 

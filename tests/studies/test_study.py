@@ -185,6 +185,9 @@ SMALL: dict[str, Any] = {
 }
 
 
+LIKE = {"name": "like", "title": "like", "like": "one"}
+
+
 def small(**changes: Any) -> Study:
     return parse(yaml.safe_dump({**SMALL, **changes}), "here")
 
@@ -248,6 +251,8 @@ def test_a_row_begins_as_another() -> None:
     }
     study = small(rows=[base, two, both, like, again])
     found, third = study.row("like"), study.row("again")
+    folded = small(rows=[base, two, both, {"name": "like", "title": "like", "like": "two"}]).row("like")
+    assert (folded.folds, folded.init_from, folded.overrides) == (2, "one", ["model=minivgg"])
     assert found.overrides == ["model=vgg16", "loss=focal", "loss.gamma=1"]
     assert third.overrides == ["model=vgg16", "loss=ldam", "loss.gamma=1"]
     assert found.data == third.data == "drawn"
@@ -269,7 +274,24 @@ def test_a_row_begins_as_another() -> None:
         ({"rows": changed(0, init_from="two")}, "in a circle"),
         ({"rows": changed(1, init_from="three")}, "expected a row of this study, found 'three'"),
         ({"rows": changed(1, name="one")}, "each row once"),
-        ({"rows": changed(0, like="two")}, "one: expected like: to name a row above, found 'two'"),
+        (
+            {"rows": changed(0, like="two")},
+            "one: expected like: to name a row above that has overrides, found 'two'",
+        ),
+        ({"rows": [*changed(0), {**LIKE, "like": "both"}]}, "a row above that has overrides, found 'both'"),
+        (
+            {"rows": [*changed(0), {**LIKE, "like": ["one"]}]},
+            "a row above that has overrides, found \\['one'\\]",
+        ),
+        (
+            {"rows": [*changed(0), {**LIKE, "overrides": "a=1"}]},
+            "rows.3.overrides: Input should be a valid list",
+        ),
+        (
+            {"rows": [*changed(0), {**LIKE, "overrides": [1]}]},
+            "rows.3.overrides.0: Input should be a valid string",
+        ),
+        ({"rows": [*changed(0), {**LIKE, "name": ["a"]}]}, "rows.3.name: Input should be a valid string"),
         ({"rows": changed(2, like="one")}, "expected one of overrides"),
         ({"rows": ["one"]}, "rows.0: Input should be a valid dictionary"),
         ({"rows": changed(2, overrides=[])}, "expected one of overrides"),

@@ -170,7 +170,7 @@ def test_a_run_records_it_and_is_continued_so(
     assert done.path == folder.path
     assert graphs
     assert done.environment["compiled"] is True
-    assert done.file("log.txt").read_text().count("threads, fp32, compiled") == 2
+    assert done.file("log.txt").read_text().count("thread, fp32, compiled") == 2
 
 
 @pytest.mark.parametrize("begun_on_a_gpu", [True, False])  # or by a version that didn't write it down

@@ -16,12 +16,13 @@ import polars as pl
 import pytest
 
 from emotion.cores import cores
-from emotion.errors import RunError
+from emotion.errors import ConfigError, RunError
 from emotion.launch import JobComposer, compose, conf_dir
 from emotion.reporting.sweep import SweepFolder, frame, write_tables
 from emotion.runs import RunFolder
-from emotion.training.jobs import Job
+from emotion.training.jobs import Job, Wanted, prepared
 from emotion.training.queue import _note_failure, slots
+from tests.reporting import fakes
 from tests.training.conftest import TINY as CONFIG_TINY
 
 TRAIN = Path(__file__).parents[2] / "train.py"
@@ -262,6 +263,20 @@ def test_being_stopped_ends_the_children_and_says_what_is_left(
             break
         time.sleep(0.1)
     assert not Path(f"/proc/{pid}").exists()
+
+
+def test_weights_to_start_from_that_are_gone_are_said_before_anything_starts(
+    tmp_path: Path, cache_dir: Path
+) -> None:
+    source = fakes.make_run(tmp_path / "earlier")
+    overrides = (*TINY, f"model.init_from={source.path}", f"machine.cache_dir={cache_dir}")
+    with pytest.raises(
+        ConfigError, match=r"model\.init_from: expected a run with its weights, found that .* has none"
+    ):
+        prepared([Wanted(overrides, compose([*overrides]))])
+    source.checkpoint("best").parent.mkdir(exist_ok=True)
+    source.checkpoint("best").write_bytes(b"weights")
+    assert len(prepared([Wanted(overrides, compose([*overrides]))])) == 1
 
 
 @pytest.mark.parametrize("wrong", ["trainer.max_epoch=1,2", "loss=cross_entropy,focl", "fold=0,9"])
