@@ -54,7 +54,7 @@ def with_weights(path: Path) -> RunFolder:
         try:
             return StudyRun(study, task.profile, results, place).train_again(task)
         except RunError as error:
-            raise RunError(f"{error} A line that can name files: {run.again}") from error
+            raise RunError(f"{error} The line to name files in: {run.again}") from error
 
 
 def _task(study: Study, kept: Path) -> Task | None:

@@ -66,6 +66,7 @@ class StudyRun:
         wanted = {row.name for row in self.study.rows} if rows is None else set(rows)
         missing = self._missing(stages, wanted)
         self._check(stages, missing)
+        self._announce(missing)
         for stage in stages:
             todo = [
                 task for row in stage for task in missing.get(row.name, []) if row.name not in self.unmeasured
@@ -94,16 +95,18 @@ class StudyRun:
         chain = [task]
         while (source := chain[0].source) is not None:
             chain.insert(0, source)
-        self._check([[one.row] for one in chain], {one.row.name: [one] for one in chain})
-        for one in chain:
-            if one.row.name not in self.unmeasured:
+        missing = {one.row.name: [one] for one in chain}
+        self._check([[one.row] for one in chain], missing)
+        if task.row.name not in self.unmeasured:
+            self._announce(missing)
+            for one in chain:
                 self._train([one], keep=False)
         if task.name not in self._jobs:
-            raise RunError(f"{task.name} has no weights: {self.unmeasured[task.row.name]}.")
+            raise RunError(f"{task.name} has no weights: {self.unmeasured[task.row.name].rstrip('.')}.")
         return self._jobs[task.name].folder
 
     def _check(self, stages: Sequence[Sequence[Row]], missing: Mapping[str, list[Task]]) -> None:
-        """Look for data, configurations and weights, and say what is going to be run."""
+        """Look for data, configurations and weights, and take out the rows that can't be run."""
         if self.study.profiles[self.profile].drawn:
             self._draw({row.data for stage in stages for row in stage if row.data})
         else:
@@ -111,7 +114,6 @@ class StudyRun:
         self._compose(missing)
         self._without_weights(missing)
         self._without_needs(stages, missing)
-        self._announce(missing)
 
     def _averages_one(self, row: Row) -> bool:
         return bool(row.ensemble) and runs_needed(self.study, row, self.profile) < 2

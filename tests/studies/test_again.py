@@ -87,7 +87,10 @@ def test_one_fold_and_the_fold_that_it_starts_from_are_trained(
 ) -> None:
     kept("first-s0-f1")
     folder = kept("tuned-s0-f1")
-    with pytest.raises(RunError, match=r"tuned-s0-f1 has no weights: its computer burnt\. A line .* --again"):
+    with pytest.raises(
+        RunError,
+        match=r"tuned-s0-f1 has no weights: its computer burnt\. The line to name files in: .* --again",
+    ):
         with_weights(folder)
     assert [task.name for task in trained] == ["first-s0-f1", "tuned-s0-f1"]
     said = capsys.readouterr()
