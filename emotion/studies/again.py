@@ -1,9 +1,11 @@
 """A run that a study keeps by its tables alone, trained again for a command that needs its weights."""
 
 import json
+import os
 import shlex
 import sys
-from contextlib import redirect_stdout
+from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
 from emotion.errors import RunError
@@ -49,12 +51,26 @@ def with_weights(path: Path) -> RunFolder:
         run.require_weights()  # says the line to type
     place = Place({data["name"]: root}, work=Path("studies") / study.name)
     results = Results(kept.parents[1], place.work / "results")
-    with redirect_stdout(sys.stderr):
+    with _all_on_stderr():
         print(f"{path} holds tables alone. Its weights are needed: {task.name} is trained again.")
         try:
             return StudyRun(study, task.profile, results, place).train_again(task)
         except RunError as error:
             raise RunError(f"{error} The line to name files in: {run.again}") from error
+
+
+@contextmanager
+def _all_on_stderr() -> Iterator[None]:
+    """What this process and the jobs that it starts print goes to stderr."""
+    sys.stdout.flush()
+    stdout = os.dup(1)
+    os.dup2(2, 1)  # the jobs'
+    try:
+        with redirect_stdout(sys.stderr):  # this process's, whatever stands for stdout in it
+            yield
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
 
 
 def _task(study: Study, kept: Path) -> Task | None:
