@@ -52,7 +52,9 @@ def with_weights(path: Path) -> RunFolder:
     place = Place({data["name"]: root}, work=Path("studies") / study.name)
     results = Results(kept.parents[1], place.work / "results")
     with _all_on_stderr():
-        print(f"{path} holds tables alone. Its weights are needed: {task.name} is trained again.")
+        print(
+            f"{path} holds tables alone. Its weights are needed: {task.name} is trained again, unless it was already."
+        )
         try:
             return StudyRun(study, task.profile, results, place).train_again(task)
         except RunError as error:

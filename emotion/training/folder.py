@@ -107,6 +107,18 @@ def read_status(folder: RunFolder) -> dict[str, Any] | None:
     return folder.status if folder.file("status.json").is_file() else None
 
 
+def source_weights(path: Path) -> Path:
+    """The best weights of the run that `model.init_from` names.
+
+    Raises:
+        RunError: the run or its weights are gone.
+    """
+    try:
+        return RunFolder.open(path).require_weights()
+    except RunError as error:
+        raise RunError(f"model.init_from: {error}") from error
+
+
 def write_config(folder: RunFolder, config: RunConfig) -> None:
     text = yaml.safe_dump(config.plain(), sort_keys=False, allow_unicode=True)
     atomic.write_text(folder.file("config.yaml"), text)

@@ -8,10 +8,10 @@ from typing import Any
 
 from emotion.data.dataset import open_store, split_store
 from emotion.data.store import Store
-from emotion.errors import ConfigError, EmotionError, RunError
+from emotion.errors import ConfigError, EmotionError
 from emotion.runs import RunFolder
 from emotion.schema import RunConfig
-from emotion.training.folder import folder_name, read_status
+from emotion.training.folder import folder_name, read_status, source_weights
 from emotion.training.identity import digest, essence
 from emotion.training.progress import preparing
 
@@ -86,7 +86,7 @@ def prepared(wanted: Sequence[Wanted]) -> list[Job]:
             folder = job.folder  # needs the identity, and so the run that model.init_from names
             status = read_status(folder)
             if config.model.init_from is not None and (status is None or status["state"] != "finished"):
-                _require_source(config.model.init_from)
+                source_weights(config.model.init_from)
             split = (
                 key,
                 config.fold,
@@ -115,10 +115,3 @@ def prepared(wanted: Sequence[Wanted]) -> list[Job]:
             flush=True,
         )
     return list(different.values())
-
-
-def _require_source(path: Path) -> None:
-    try:
-        RunFolder.open(path).require_weights()
-    except RunError as error:
-        raise RunError(f"model.init_from: {error}") from error

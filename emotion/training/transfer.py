@@ -13,6 +13,7 @@ from emotion.evaluation import predictions as tables
 from emotion.models.network import Network, misfit
 from emotion.runs import RunFolder
 from emotion.training import checkpoint
+from emotion.training.folder import source_weights
 
 
 def source(path: Path) -> dict[str, Any]:
@@ -21,10 +22,7 @@ def source(path: Path) -> dict[str, Any]:
     Raises:
         RunError: the run or its weights are gone.
     """
-    try:
-        return checkpoint.load_weights(RunFolder.open(path).require_weights())
-    except RunError as error:
-        raise RunError(f"model.init_from: {error}") from error
+    return checkpoint.load_weights(source_weights(path))
 
 
 def start_from(network: Network, classes: tuple[str, ...], contents: dict[str, Any]) -> str:

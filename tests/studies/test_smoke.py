@@ -195,6 +195,11 @@ def test_rows_without_data_or_weights_are_said(tmp_path: Path, monkeypatch: pyte
         (["fer2013_vgg", "--seeds", "0,1"], r"expected some of profile short's seeds \(0\), found 0, 1"),
         (["expw_transfer", "--data-root", "somewhere"], "expected NAME=PATH"),
         (["fer2013_vgg", "--weights", "vgg16=/no/file"], "--weights vgg16: expected a file"),
+        (["fer2013_vgg", "--weights", "vgg=/no/file"], r"--weights: expected NAME=PATH \(minivgg,"),
+        (
+            ["fer2013_vgg", "--data-root", "/no/folder"],
+            "--data-root fer2013: expected a download, found nothing",
+        ),
         (["table", "fer2013_vgg", "--results", "/no/folder"], "--results: expected a folder"),
         (["table", "fer"], "expected a study"),
     ],
