@@ -12,7 +12,7 @@ import pytest
 
 from experiments.benchmarks import accuracy, growth, report
 from experiments.benchmarks.__main__ import main as bench_main
-from experiments.benchmarks.bench import Bench, goals
+from experiments.benchmarks.bench import Bench, goals, gpu_name
 from experiments.benchmarks.processes import Task, cpu_s, memory_mib
 from experiments.benchmarks.side_by_side import (
     Comparison,
@@ -22,6 +22,7 @@ from experiments.benchmarks.side_by_side import (
     Unmeasured,
     side_by_side,
 )
+from experiments.benchmarks.worker import StepClock
 
 ROOT = Path(__file__).parents[1]
 CIRCUMSTANCES = {
@@ -236,20 +237,28 @@ def test_a_quick_family_runs_and_writes_what_it_found(tmp_path: Path) -> None:
 
 
 def test_growth_is_judged_by_the_time_an_image_takes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seconds = {"31,250 images": (40.0, 0.1), "125,000 images": (160.0, 0.44), "500,000 images": (640.0, 6.4)}
+    seconds = {
+        "31,250 images": (40.0, 0.1, 0.001),
+        "125,000 images": (160.0, 0.44, 0.06),
+        "500,000 images": (640.0, 6.4, 0.01),
+    }
     rows = [
-        Row(name, [{"value": 1.0, "prepare s": prepare, "split s": split}])
-        for name, (prepare, split) in seconds.items()
+        Row(name, [{"value": 1.0, "prepare s": prepare, "split s": split, "open s": opened}])
+        for name, (prepare, split, opened) in seconds.items()
     ]
     monkeypatch.setattr(Bench, "measure", lambda *arguments: rows)
     (found,) = growth.measure(Bench(tmp_path))
     table = report.markdown({"growth": report.family([found], "about", CIRCUMSTANCES)})
-    split = "split: × an image of the smallest ≤ 1.50: "
+    worst = "worst step, × linear"
     lines = {line.split(" | ")[0]: line for line in table.splitlines()}
-    assert "smallest ≤" not in lines["| 31,250 images"]
-    assert f"prepare: × an image of the smallest ≤ 1.50: met; {split}met" in lines["| 125,000 images"]
-    assert f"prepare: × an image of the smallest ≤ 1.50: met; {split}missed" in lines["| 500,000 images"]
-    assert found.rows[2].facts()["split: × an image of the smallest"] == pytest.approx(6.4 / 0.1 / 16)
+    assert "linear ≤" not in lines["| 31,250 images"]
+    assert f"{worst} ≤ 1.50: met" in lines["| 125,000 images"]
+    assert f"{worst} ≤ 1.50: missed" in lines["| 500,000 images"]
+    assert [row.facts().get("which step") for row in found.rows] == [None, "open", "split"]
+    assert found.rows[1].facts()[worst] == pytest.approx(
+        0.06 / 0.05
+    )  # 4 ms would be linear: too little to judge by
+    assert found.rows[2].facts()[worst] == pytest.approx(6.4 / 0.1 / 16)
 
 
 @pytest.mark.slow
@@ -278,7 +287,8 @@ class Learner:
         if self.missing:
             raise NotMeasuredError(self.missing)
         self.told.append((self.name, self.seed))
-        return {"value": 1.0, "accuracy": self.seed + self.told.count((self.name, self.seed)) / 100}
+        reached = self.seed + self.told.count((self.name, self.seed)) / 100
+        return {"value": 1.0, "accuracy": reached, "precision": "fp32"}
 
     def close(self) -> None:
         pass
@@ -318,6 +328,13 @@ def test_accuracies_that_were_measured_are_kept(tmp_path: Path, monkeypatch: pyt
     assert len(told) == 9
     assert measured(third, seeds=2, epochs=4) == third  # nothing is left
     assert len(told) == 9
+    told.clear()
+    monkeypatch.setattr("experiments.benchmarks.accuracy.code_version", lambda: ("fedcba9876", False))
+    fourth = measured(third, seeds=2, epochs=4)  # the code has changed: ours is another candidate
+    assert {name for name, _ in told} == {"emotion"}
+    assert len(told) == 8
+    assert fourth[0].row("emotion").facts()["commit"] == "fedcba98"
+    assert fourth[0].row("plain PyTorch") == third[0].row("plain PyTorch")
 
 
 @pytest.mark.parametrize(
@@ -358,10 +375,50 @@ def test_a_wrong_command_ends_before_anything_is_measured(
     assert said.format(out=out, file=file) in f"{ended.value}{capsys.readouterr().err}"
 
 
-@pytest.mark.parametrize(("precision", "expected"), [("bf16", (3.0, 1.6)), ("fp32", (1.6, 1.6))])
-def test_a_processor_without_bf16_has_the_goal_of_fp32(precision: str, expected: tuple[float, float]) -> None:
-    rows = [Row("emotion", [{"value": 2.0, "precision": precision}]), Row("plain PyTorch", [{"value": 1.0}])]
-    assert goals(rows, 3.0, 1.6) == expected
+@pytest.mark.parametrize(
+    ("has_bf16", "fp32", "expected"),
+    [(True, 1.6, (3.0, 1.6)), (False, 1.6, (1.6, 1.6)), (True, None, (3.0,)), (False, None, (3.0,))],
+)
+def test_a_processor_without_bf16_has_the_goal_of_fp32(
+    has_bf16: bool, fp32: float | None, expected: tuple[float, ...]
+) -> None:
+    assert goals(has_bf16, 3.0, fp32) == expected
+
+
+def test_a_gpu_that_torch_cannot_use_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    gpu_name.cache_clear()
+    assert gpu_name() is None
+    gpu_name.cache_clear()
+
+
+def test_a_wait_for_the_loader_that_nobody_sees_is_an_error() -> None:
+    """Else the share of time would be missing from the table in silence, its goal too."""
+
+    class Told:
+        def __init__(self) -> None:
+            self.said: list[dict[str, float]] = []
+
+        def wait(self) -> None:
+            pass
+
+        def report(self, value: float, **facts: float) -> None:
+            self.said.append(facts)
+
+    told = Told()
+    clock = StepClock(told, batch=1, skip=1, steps=1)  # type: ignore[arg-type]
+    clock.begin()
+    for _ in range(2):
+        clock.step_done()
+    assert "% waiting for data" not in told.said[0]  # a peer's, where nobody counts
+    clock.waited_s = 0.0
+    clock.step_done()
+    clock.waited_s = 0.001
+    clock.step_done()
+    assert told.said[1]["% waiting for data"] > 0
+    clock.step_done()
+    with pytest.raises(RuntimeError, match="no wait for the loader was seen"):
+        clock.step_done()
 
 
 def test_a_process_gets_the_variables_that_it_was_given(work: Path) -> None:

@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+MEASURED = "measured.json"
+"""In the same folder: what short measurements found to be faster on this machine."""
+
 
 def default_cache_dir() -> Path:
     """`$EMOTION_CACHE`, else `~/.cache/emotion`."""

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from emotion import atomic
+from emotion.data.cache import MEASURED
 from emotion.models.classifier import ExpressionClassifier
 from emotion.training import environment
 from emotion.waiting import alone
@@ -26,7 +27,7 @@ class Measured:
     """
 
     def __init__(self, folder: Path) -> None:
-        self._file = folder / "measured.json"
+        self._file = folder / MEASURED
 
     def _read(self) -> dict[str, Any]:
         try:

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from emotion.data.cache import default_cache_dir
 from emotion.errors import EmotionError
-from emotion.training import environment
+from emotion.training import environment, precision
 from emotion.training.folder import now
 
 from . import accuracy, epoch, growth, memory, pipelines, report, startup, steps, sweep
-from .bench import Bench, has_gpu
+from .bench import Bench, gpu_name
 
 RESULTS = Path(__file__).resolve().parent / "results"
 FAMILIES = {
@@ -131,7 +131,8 @@ def _ticks() -> tuple[int, int]:
 
 def _circumstances(arguments: argparse.Namespace, timed: bool) -> dict[str, object]:
     """Machine, versions and command, without paths; how busy the machine is where time is measured."""
-    described = environment.describe(environment.cores(), "", "cuda:0" if has_gpu() else "cpu")
+    described = environment.describe(environment.cores(), "", "cpu")
+    hardware = {**described["hardware"], "gpu": gpu_name(), "bf16": precision.cpu_has_bf16()}
     typed = [
         f"--{key}={value}"
         for key in ("rounds", "epochs", "seeds")
@@ -144,7 +145,8 @@ def _circumstances(arguments: argparse.Namespace, timed: bool) -> dict[str, obje
         "command": shlex.join(["python", "-m", "experiments.benchmarks", *typed, *keras, *only]),
         "quick": arguments.quick,
         "busy_before": _busy() if timed else None,
-        **{key: described[key] for key in ("hardware", "platform", "commit", "dirty")},
+        "hardware": hardware,
+        **{key: described[key] for key in ("platform", "commit", "dirty")},
         "versions": described["versions"] | _versions_of(arguments.keras),
     }
 

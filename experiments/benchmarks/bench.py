@@ -1,13 +1,13 @@
 """What all families share: the settings of a measurement, the candidates' names and the recipe that all follow."""
 
 import itertools
+import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
-
-from emotion.training.queue import slots
 
 from .processes import Task
 from .side_by_side import Candidate, Row, side_by_side
@@ -104,11 +104,24 @@ def run(*overrides: str) -> list[str]:
     return [*overrides, "machine.runs_dir=runs", "force=true"]
 
 
-def goals(rows: Sequence[Row], bf16: float, fp32: float) -> tuple[float, float]:
-    """How many times a peer's speed ours (auto, fp32) should have, by what auto came to here."""
-    (ours,) = (row for row in rows if row.name == OURS)
-    return (bf16 if ours.facts().get("precision") == "bf16" else fp32, fp32)
+def goals(has_bf16: bool, best: float, fp32: float | None) -> tuple[float, ...]:
+    """How many times a peer's speed ours should have: with precision=auto, and in fp32 where that has a goal.
+
+    Args:
+        has_bf16: whether the processor has the instructions; what auto came to doesn't lower its own goal.
+        best: the goal of auto where it has them.
+        fp32: the goal of fp32, and of auto where it hasn't; None: fp32 has none, and auto the same everywhere.
+    """
+    return (best,) if fp32 is None else (best if has_bf16 else fp32, fp32)
+
+
+@cache
+def gpu_name() -> str | None:
+    """The first GPU that torch can use. Asked in another process, which leaves the GPU to the candidates."""
+    code = "import torch; print(torch.cuda.get_device_name(0) if torch.cuda.is_available() else '')"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return said.stdout.strip() or None
 
 
 def has_gpu() -> bool:
-    return slots() != [{}]
+    return gpu_name() is not None

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from emotion.training.precision import cpu_has_bf16
+
 from . import material
 from .bench import (
     AUGMENTATION,
@@ -102,7 +104,7 @@ def _comparison(device: str, images: str, batch: int, rows: list[Row]) -> Compar
             measured.pop("accuracy", None)  # of unfinished training: the family accuracy tells it
     ours = tuple(row.name for row in rows if row.name in (OURS, OURS_FP32))
     wanted: dict[str, tuple[float | None, ...]] = {
-        row.name: goals(rows, 3.0, 1.6) for row in rows if row.name not in ours and device == "cpu"
+        row.name: goals(cpu_has_bf16(), 3.0, 1.6) for row in rows if row.name not in ours and device == "cpu"
     }
     # 100 epochs in under 3 minutes
     limits = {OURS: FER2013_TRAIN * 100 / 180} if device == "cuda" else {}

@@ -36,7 +36,11 @@ def measure(bench: Bench) -> list[Comparison]:
             if any("peak_mib" not in measured for measured in row.rounds):
                 row.missing, row.rounds = "not measured: this system has no /proc/PID/smaps_rollup", []
             row.rounds = [
-                {"value": measured["peak_mib"], "images/s": 1000 * net.batch / measured["ms a step"]}
+                {
+                    "value": measured["peak_mib"],
+                    "images/s": 1000 * net.batch / measured["ms a step"],
+                    "precision": measured["precision"],
+                }
                 for measured in row.rounds
             ]
         work = (

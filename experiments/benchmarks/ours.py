@@ -5,13 +5,13 @@ callbacks; nothing of the run is left out or replaced.
 """
 
 import itertools
-import json
 import os
 import shutil
+import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,14 @@ from typing import Any
 from .worker import StepClock, Turns
 
 _ENDLESS = 10**7  # steps: worth compiling for where a step gets faster at all
+
+
+def first_steps(turns: Turns, **arguments: Any) -> None:
+    """As `steps`, of a network's first run on a machine: which precision is faster is measured before."""
+    from emotion.data.cache import MEASURED, default_cache_dir
+
+    (default_cache_dir() / MEASURED).unlink(missing_ok=True)
+    steps(turns, **arguments)
 
 
 def steps(turns: Turns, overrides: list[str], batch: int, skip: int, steps: int) -> None:
@@ -37,6 +45,7 @@ def steps(turns: Turns, overrides: list[str], batch: int, skip: int, steps: int)
                     **_waiting(),
                 )
                 trainer.profiler = _waits(self.clock)
+                self.clock.waited_s = 0.0
                 self.clock.begin()
 
             def on_train_batch_end(
@@ -215,84 +224,82 @@ def _on_device(data: Any, batch: dict[str, Any], device: Any) -> dict[str, Any]:
 
 
 def grow(turns: Turns, overrides: list[str], folds: list[int], folder: str) -> None:
-    """One turn: prepare, open, split and go through drawn faces in an empty cache, timing each.
+    """One turn: prepare drawn faces in an empty cache, then do what a run does with them, timing each step.
 
     Args:
         folds: numbers of folds whose splitting is timed.
         folder: for the cache, removed again.
     """
     from emotion.data.dataset import open_store, split_store
-    from emotion.data.store import Store
     from emotion.launch import compose
 
     cache = tempfile.mkdtemp(dir=folder)
     try:
-        config, small = (
-            compose([*overrides, *more, f"machine.cache_dir={cache}"]) for more in ([], ["data.count=400"])
-        )
+        here = [*overrides, f"machine.cache_dir={cache}"]
+        config, small = (compose([*here, *more]) for more in ([], ["data.count=400"]))
         import torch  # noqa: F401  what importing takes is measured under start-up
 
-        from emotion.training.assemble import choose_device, make_data
+        from emotion.training.assemble import choose_device, make_classifier, make_data
 
         turns.wait()
-        facts: dict[str, float] = {}
-
-        def prepare() -> dict[str, Any]:
-            began = time.perf_counter()
-            store = open_store(config.data, config.preprocess, config.machine.cache_dir)
-            return {"seconds": time.perf_counter() - began, "path": str(store.path), "count": len(store)}
-
-        prepared = _elsewhere(prepare)
-        facts["prepare s"], path, count = prepared["seconds"], Path(prepared["path"]), prepared["count"]
+        facts: dict[str, float] = {"prepare s": _prepared_elsewhere(here)}
         device = choose_device(config.machine.devices)
-        next(
-            iter(
-                make_data(
-                    small, open_store(small.data, small.preprocess, Path(cache)), device
-                ).train_dataloader()
-            )
-        )
+
+        def opened(of: Any) -> Any:
+            return open_store(of.data, of.preprocess, of.machine.cache_dir)
+
+        next(iter(make_data(small, opened(small), device).train_dataloader()))
         _give_back()
         before = _private_bytes()
         began = time.perf_counter()
-        store = Store.open(path)
+        store = opened(config)
         facts["open s"] = time.perf_counter() - began
-        began = time.perf_counter()
         data = make_data(config, store, device)
-        facts["split s"] = time.perf_counter() - began
         batches = iter(data.train_dataloader())
         seen = len(next(batches)["label"])
-        facts["first batch s"] = facts["open s"] + time.perf_counter() - began
+        facts["first batch s"] = time.perf_counter() - began
+        count = len(store)
         if before is not None:
             facts["bytes an image beyond the map"] = ((_private_bytes() or 0) - before) / count
+        began = time.perf_counter()
+        make_classifier(config, data, device, load_weights=False)
+        facts["network s"] = time.perf_counter() - began
+        facts["first batch s"] += facts["network s"]
         began = time.perf_counter()
         for batch in batches:
             seen += len(batch["label"])
         facts["pass s"] = time.perf_counter() - began
-        for number in folds:
-            of = compose([*overrides, "fold=0", f"folds={number}"])
+        splits = {"split s": [], **{f"split in {n} folds s": ["fold=0", f"folds={n}"] for n in folds}}
+        for step, more in splits.items():
+            of = compose([*overrides, *more])
             began = time.perf_counter()
             split_store(of, store)
-            facts[f"split in {number} folds s"] = time.perf_counter() - began
+            facts[step] = time.perf_counter() - began
         turns.report(count / facts["prepare s"], **facts)
     finally:
         shutil.rmtree(cache, ignore_errors=True)
 
 
-def _elsewhere(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-    """What `work` returns in a child process, whose memory goes with it."""
-    reads, writes = os.pipe()
-    child = os.fork()
-    if child == 0:
-        with os.fdopen(writes, "w") as pipe:
-            json.dump(work(), pipe)
-        os._exit(0)
-    os.close(writes)
-    with os.fdopen(reads) as pipe:
-        said = pipe.read()
-    os.waitpid(child, 0)
-    found: dict[str, Any] = json.loads(said)
-    return found
+def _prepared_elsewhere(overrides: list[str]) -> float:
+    """Seconds of preparing a data set, in a process of its own, whose memory goes with it."""
+    code = f"from {__name__} import prepare; prepare()"
+    done = subprocess.run(
+        [sys.executable, "-c", code, *overrides], stdout=subprocess.PIPE, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"preparing failed with {done.returncode}: the lines before say why")
+    return float(done.stdout)
+
+
+def prepare() -> None:
+    """Prepare what the command line describes and print the seconds."""
+    from emotion.data.dataset import open_store
+    from emotion.launch import compose
+
+    config = compose(sys.argv[1:])
+    began = time.perf_counter()
+    open_store(config.data, config.preprocess, config.machine.cache_dir)
+    print(time.perf_counter() - began)
 
 
 def _give_back() -> None:

@@ -22,22 +22,26 @@ def measure(bench: Bench) -> list[Comparison]:
         for workers in (0,) if bench.quick else (0, 1, 2):
             overrides = [*data, *recipe("test_resnet", batch), f"machine.workers={workers}"]
             peer: dict[str, Any] = {"folder": folder, "size": size, "batch": batch, "workers": workers}
-            candidates = [
-                bench.task(OURS, "ours:loader", overrides=overrides),
-                bench.task(TORCHVISION, "plain:torchvision_loader", **peer),
-                bench.task(TIMM, "plain:timm_loader", **peer),
-            ]
             work = (
                 f"whole passes over {count:,} drawn faces (80 % of them train), colour, {size} px, batches of {batch}: "
                 f"{AUGMENTATION}; normalised fp32 tensors. Ours from the prepared store, the peers from jpg files of "
                 "the same size. timm's loader has a random crop instead of rotation, shift and shear"
             )
             title = f"Input pipeline, {size} px, {workers} workers"
-            rows = bench.measure(candidates)
+            rows = bench.measure(_candidates(bench, overrides, peer))
             found.append(Comparison(title, work, "images/s", "higher", rows, (OURS,)))
             if workers == 0:
-                found.append(_per_core(bench, size, candidates, work))
+                alone = _candidates(bench, [*overrides, "machine.threads=1"], peer)
+                found.append(_per_core(bench, size, alone, work))
     return found
+
+
+def _candidates(bench: Bench, overrides: list[str], peer: dict[str, Any]) -> list[Task]:
+    return [
+        bench.task(OURS, "ours:loader", overrides=overrides),
+        bench.task(TORCHVISION, "plain:torchvision_loader", **peer),
+        bench.task(TIMM, "plain:timm_loader", **peer),
+    ]
 
 
 def _per_core(bench: Bench, size: int, candidates: list[Task], work: str) -> Comparison:

@@ -46,7 +46,12 @@ class StepClock:
 
     Args:
         synchronise: makes the device finish what it was given.
+
+    Attributes:
+        waited_s: of the turn so far, for the loader; None where nobody counts it.
     """
+
+    waited_s: float | None = None
 
     def __init__(
         self, turns: Turns, batch: int, skip: int, steps: int, synchronise: Any = lambda: None, **facts: Any
@@ -54,7 +59,6 @@ class StepClock:
         self.turns, self.batch, self.skip, self.steps = turns, batch, skip, steps
         self.synchronise, self.facts = synchronise, facts
         self._done = 0
-        self.waited_s = 0.0
         self.started = 0.0
 
     def begin(self) -> None:
@@ -71,7 +75,11 @@ class StepClock:
         elif self._done == self.skip + self.steps:
             self.synchronise()
             seconds = time.perf_counter() - self.started
-            waited = {"% waiting for data": 100 * self.waited_s / seconds} if self.waited_s else {}
+            if self.waited_s == 0:
+                raise RuntimeError(
+                    "no wait for the loader was seen: has the training loop's name for it changed?"
+                )
+            waited = {} if self.waited_s is None else {"% waiting for data": 100 * self.waited_s / seconds}
             self.turns.report(
                 self.batch * self.steps / seconds,
                 **{"ms a step": 1000 * seconds / self.steps, **self.facts, **waited},
@@ -80,7 +88,8 @@ class StepClock:
 
     def _start(self) -> None:
         self.synchronise()
-        self.waited_s = 0.0
+        if self.waited_s is not None:
+            self.waited_s = 0.0
         self.started = time.perf_counter()
 
 
