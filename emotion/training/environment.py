@@ -11,7 +11,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from emotion.cores import cores
+from emotion.cores import cores, whole_cores
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT")  # how torch's threads wait; spinning where none is set
 TYPED = "EMOTION_COMMAND"  # the variable that holds the command line as it was typed
@@ -28,6 +28,7 @@ _PACKAGES = (
     "opencv-python-headless",
     "scikit-learn",
 )
+_CPUINFO = Path("/proc/cpuinfo")
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4  # glibc's malloc.h
 
 
@@ -45,15 +46,20 @@ def keep_memory() -> None:
     libc.mallopt(_M_TOP_PAD, 64 * 2**20)
 
 
-def resolve_threads(threads: int | str) -> int:
-    return cores() if threads == "auto" else int(threads)
+def resolve_threads(threads: int | str, at_once: int = 1) -> int:
+    """auto: one a core, shared by so many processes that train at once."""
+    return max(1, whole_cores() // at_once) if threads == "auto" else int(threads)
 
 
-def resolve_workers(workers: int | str, device: str) -> int:
-    """auto: up to 4 beside a GPU; none beside a network on the CPU, whose cores they would take."""
+def resolve_workers(workers: int | str, device: str, at_once: int = 1) -> int:
+    """auto: up to 4 beside a GPU; none beside a network on the CPU, whose cores they would take.
+
+    Args:
+        at_once: processes that train at once and share the processors.
+    """
     if workers != "auto":
         return int(workers)
-    return min(4, cores() // 2) if device == "cuda" else 0
+    return min(4, cores() // 2 // at_once) if device == "cuda" else 0
 
 
 def describe(threads: int, precision: str, device: str) -> dict[str, Any]:
@@ -117,13 +123,16 @@ def _git(top: Path, *arguments: str) -> str:
 
 
 def cpu_name() -> str:
+    """The processor by its maker's name; where that has no number, as on rented machines, with family and model."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        first = _CPUINFO.read_text().partition("\n\n")[0]
     except OSError:
-        pass
-    return platform.processor() or platform.machine()
+        first = ""
+    found = {key.strip(): value.strip() for key, _, value in (s.partition(":") for s in first.splitlines())}
+    name = found.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" in found and "model" in found and not any(letter.isdigit() for letter in name):
+        return f"{name} (family {found['cpu family']}, model {found['model']})"
+    return name
 
 
 def _memory_gib() -> float:

@@ -58,8 +58,9 @@ def resolve(
     if precision != "auto":
         return possible(precision, device)
     if device.type == "cuda":
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    if device.type != "cpu" or not _cpu_has_bf16():
+        with torch.cuda.device(device):  # torch asks the current one
+            return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    if device.type != "cpu" or not cpu_has_bf16():
         return "fp32"
     key = key_of("precision", classifier, image, device)
     return measured.get(key, lambda: _measure(classifier, image, label))
@@ -80,5 +81,6 @@ def _measure(classifier: ExpressionClassifier, image: Tensor, label: Tensor) -> 
     return "bf16" if seconds["fp32"] / seconds["bf16"] >= WORTH else "fp32"
 
 
-def _cpu_has_bf16() -> bool:
+def cpu_has_bf16() -> bool:
+    """Whether the processor has instructions for bf16."""
     return torch.backends.mkldnn.is_available() and bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

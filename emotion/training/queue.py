@@ -26,9 +26,9 @@ from pathlib import Path
 from typing import Any
 
 from emotion import atomic
-from emotion.cores import cores
 from emotion.errors import ConfigError, EmotionError, RunError
 from emotion.schema import LoggerConfig, RunConfig, WandbLogger, validate
+from emotion.training import environment
 from emotion.training.folder import Status, locked, now
 from emotion.training.jobs import Job, Wanted, prepared
 
@@ -156,6 +156,7 @@ class Queue:
         context.set_forkserver_preload(["emotion.training.warm"])
         _start_server()
         free = list(self.slots)
+        at_once = min(len(free), len(todo))
         busy: dict[Any, _Running] = {}
         waiting = list(todo)
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # no job outlives its queue
@@ -167,7 +168,7 @@ class Queue:
                     says, heard = context.Pipe(duplex=False)[::-1]
                     process = context.Process(
                         target=_child,
-                        args=(job.config.plain(), slot, len(self.slots), prefix, says, self.sweep),
+                        args=(job.config.plain(), slot, at_once, prefix, says, self.sweep),
                         name=job.folder.name,
                     )
                     process.start()
@@ -292,14 +293,21 @@ def message_of(job: Job) -> str:
 
 
 def _child(
-    plain: dict[str, Any], slot: dict[str, str], slots: int, prefix: str, says: Connection, sweep: Path | None
+    plain: dict[str, Any],
+    slot: dict[str, str],
+    at_once: int,
+    prefix: str,
+    says: Connection,
+    sweep: Path | None,
 ) -> None:
-    """One job in its own process, one of `slots` at once. What goes wrong is told to the parent by `says`."""
+    """One job in its own process, one of so many at once. What goes wrong is told to the parent by `says`."""
     os.environ.update(slot)
+    machine = plain["machine"]
+    if isinstance(machine["devices"], int):
+        machine["devices"] = "cuda"  # the one that this process sees, whatever its number is outside
+    machine["threads"] = environment.resolve_threads(machine["threads"], at_once)
     if slot.get("CUDA_VISIBLE_DEVICES"):
-        plain["machine"]["devices"] = "cuda"  # the one that this process sees, whatever its number is outside
-    if plain["machine"]["threads"] == "auto":
-        plain["machine"]["threads"] = max(1, cores() // slots)
+        machine["workers"] = environment.resolve_workers(machine["workers"], "cuda", at_once)
     from emotion.training.console import Log
     from emotion.training.folder import HeldError
     from emotion.training.train import train

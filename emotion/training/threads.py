@@ -1,10 +1,11 @@
 """How torch's threads wait for each other: decided before torch is imported, when OpenMP reads it."""
 
 import os
+import sys
 import time
 from pathlib import Path
 
-from emotion.cores import cores
+from emotion.cores import whole_cores
 from emotion.training.environment import WAITING
 
 _STAT = Path("/proc/stat")
@@ -16,9 +17,10 @@ def waiting() -> dict[str, str]:
 
     A network's step has hundreds of places where its threads wait for each other. On idle cores, spinning there takes
     less time than being woken; where another program has one of the cores, it takes time from the very thread that is
-    waited for. Where OMP_WAIT_POLICY or GOMP_SPINCOUNT is set already, it stays.
+    waited for. Where OMP_WAIT_POLICY or GOMP_SPINCOUNT is set already, it stays; where torch is imported already, as
+    in a notebook, it would come too late.
     """
-    if set(WAITING) & os.environ.keys() or not cores_are_wanted():
+    if "torch" in sys.modules or set(WAITING) & os.environ.keys() or not cores_are_wanted():
         return {}
     return {"OMP_WAIT_POLICY": "PASSIVE"}
 
@@ -32,7 +34,7 @@ def cores_are_wanted() -> bool:
         others = min(_running() - 1 for _ in range(_LOOKS))
     except (OSError, ValueError):
         return True
-    return others + cores() > (os.cpu_count() or 1)
+    return others + whole_cores() > (os.cpu_count() or 1)
 
 
 def _running() -> int:

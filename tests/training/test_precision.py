@@ -27,7 +27,7 @@ def test_auto_is_measured_once_and_a_resume_keeps_it(
     run: Callable[..., RunFolder], monkeypatch: pytest.MonkeyPatch, faster: str, tmp_path: Path
 ) -> None:
     """The identity holds what was typed; environment.json what it came to."""
-    monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: True)
     monkeypatch.setattr(precision, "_measure", lambda *_: faster)
     auto = ["trainer.precision=auto", f"machine.cache_dir={tmp_path}/cache", "trainer.max_epochs=2"]
     with monkeypatch.context() as patched:
@@ -45,7 +45,7 @@ def test_the_jobs_of_a_sweep_agree(monkeypatch: pytest.MonkeyPatch, tmp_path: Pa
     """Though another machine, or this one on another day, would find another precision the faster one."""
     answers = iter(["bf16", "fp32", "bf16"])
     monkeypatch.setattr("emotion.training.pictures.write_figures", lambda *_: None)
-    monkeypatch.setattr(precision, "_cpu_has_bf16", lambda: True)
+    monkeypatch.setattr(precision, "cpu_has_bf16", lambda: True)
     monkeypatch.setattr(precision, "_measure", lambda *_: next(answers))
     found = []
     for seed, sweep in enumerate([tmp_path / "sweep", tmp_path / "sweep", None]):

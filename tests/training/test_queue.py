@@ -15,7 +15,7 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from emotion.cores import cores
+from emotion.cores import whole_cores
 from emotion.errors import ConfigError, RunError
 from emotion.launch import JobComposer, compose, conf_dir
 from emotion.reporting.sweep import SweepFolder, frame, write_tables
@@ -230,8 +230,25 @@ def test_jobs_at_once_share_the_cores(tmp_path: Path, cache_dir: Path) -> None:
     found = [
         (run.environment["threads"], run.status["started"], run.status["finished"]) for run in runs(tmp_path)
     ]
-    assert [threads for threads, *_ in found] == [max(1, cores() // 2)] * 2
+    assert [threads for threads, *_ in found] == [max(1, whole_cores() // 2)] * 2
     assert max(started for _, started, _ in found) < min(finished for *_, finished in found)
+
+
+def test_a_job_alone_has_the_cores_of_all_slots(tmp_path: Path, cache_dir: Path) -> None:
+    here = [argument for argument in command(tmp_path, cache_dir) if argument != "machine.threads=1"]
+    subprocess.run([*here, "seed=0", "machine.jobs=2"], capture_output=True, check=True)
+    (found,) = runs(tmp_path)
+    assert found.environment["threads"] == whole_cores()
+
+
+def test_a_gpu_that_torch_cannot_use_is_no_reason_to_fail(tmp_path: Path, cache_dir: Path) -> None:
+    """As where the driver is too old, or the variable is left over from another machine."""
+    here = ["machine.devices=auto" if a == "machine.devices=cpu" else a for a in command(tmp_path, cache_dir)]
+    env = {**os.environ, "CUDA_VISIBLE_DEVICES": "0"}
+    done = subprocess.run([*here, "seed=0"], capture_output=True, text=True, env=env, check=False)
+    assert done.returncode == 0, done.stderr
+    (found,) = runs(tmp_path)
+    assert found.status["state"] == "finished"
 
 
 @pytest.mark.slow
