@@ -175,7 +175,7 @@ def test_cores_are_wanted_where_more_runs_than_there_are(
 
     monkeypatch.setattr(threads, "_STAT", stat)
     monkeypatch.setattr(threads.time, "sleep", sleep)
-    monkeypatch.setattr(threads, "cores", lambda: ours)
+    monkeypatch.setattr(threads, "whole_cores", lambda: ours)
     monkeypatch.setattr("os.cpu_count", lambda: all_cores)
     assert threads.cores_are_wanted() is wanted
     assert not left
@@ -276,3 +276,61 @@ def test_cores_are_those_that_a_container_may_use(
     monkeypatch.setattr(cores, "_QUOTA", quota)
     monkeypatch.setattr(cores.os, "sched_getaffinity", lambda process: set(range(8)), raising=False)
     assert cores.cores() == expected
+
+
+@pytest.mark.parametrize(
+    ("allowed", "siblings", "quota", "expected"),
+    [
+        ({0, 1, 2, 3}, {0: "0,2", 1: "1,3", 2: "0,2", 3: "1,3"}, "max", 2),
+        ({0, 1, 2, 3}, {0: "0-1", 1: "0-1", 2: "2-3", 3: "2-3"}, "100000", 1),
+        ({0, 1}, {0: "0,2", 1: "1,3"}, "max", 2),  # one processor of each core
+        ({0, 1, 2}, {0: "0", 1: "1", 2: "2"}, "max", 3),
+        ({0, 1, 2}, {0: "0"}, "max", 3),  # where the system doesn't say, each counts
+    ],
+)
+def test_processors_of_one_core_are_one_for_arithmetic(
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+    allowed: set[int],
+    siblings: dict[int, str],
+    quota: str,
+    expected: int,
+) -> None:
+    for number, said in siblings.items():
+        (tmp_path / f"cpu{number}" / "topology").mkdir(parents=True)
+        (tmp_path / f"cpu{number}" / "topology" / "thread_siblings_list").write_text(f"{said}\n")
+    (tmp_path / "cpu.max").write_text(f"{quota} 100000\n")
+    monkeypatch.setattr(cores, "_TOPOLOGY", tmp_path)
+    monkeypatch.setattr(cores, "_QUOTA", tmp_path / "cpu.max")
+    monkeypatch.setattr(cores.os, "sched_getaffinity", lambda process: allowed, raising=False)
+    assert environment.resolve_threads("auto") == expected
+    assert environment.resolve_threads("auto", at_once=2) == max(1, expected // 2)
+    assert environment.resolve_threads(5, at_once=2) == 5
+
+
+@pytest.mark.parametrize(("at_once", "expected"), [(1, 4), (2, 4), (4, 2), (16, 0)])
+def test_jobs_at_once_share_the_processors_that_fetch(
+    monkeypatch: pytest.MonkeyPatch, at_once: int, expected: int
+) -> None:
+    monkeypatch.setattr(environment, "cores", lambda: 16)
+    assert environment.resolve_workers("auto", "cuda", at_once) == expected
+    assert environment.resolve_workers("auto", "cpu", at_once) == 0
+    assert environment.resolve_workers(3, "cuda", at_once) == 3
+
+
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (["cpu family\t: 26", "model\t\t: 2", "model name\t: AMD EPYC"], "AMD EPYC (family 26, model 2)"),
+        (["cpu family\t: 6", "model\t\t: 158", "model name\t: Intel i7-9750H"], "Intel i7-9750H"),
+        (["model name\t: ARM"], "ARM"),
+    ],
+)  # fmt: skip
+def test_a_processor_has_a_name_that_tells_it_from_others(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, lines: list[str], expected: str
+) -> None:
+    (tmp_path / "cpuinfo").write_text(
+        "processor\t: 0\n" + "\n".join(lines) + "\n\nprocessor\t: 1\nmodel name\t: other\n"
+    )
+    monkeypatch.setattr(environment, "_CPUINFO", tmp_path / "cpuinfo")
+    assert environment.cpu_name() == expected
