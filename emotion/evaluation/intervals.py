@@ -113,13 +113,19 @@ class Units:
         return self.count < len(self.of_image)
 
 
+def unit_of_images(groups: Sequence[str | None]) -> Integers:
+    """(N,) the unit of each image, counted from 0: its group, or itself where it has none."""
+    names = [f"i{row}" if group is None else f"g{group}" for row, group in enumerate(groups)]
+    return np.unique(names, return_inverse=True)[1]
+
+
 def units_of(labels: Integers, groups: Sequence[str | None], *, stratified: bool = True) -> Units:
     """What is drawn of a test set with these labels (N,) and groups; an image without one is its own.
 
     The strata are the classes, or one for all if `stratified` is False or a group has images of two classes.
     """
-    names = [f"i{row}" if group is None else f"g{group}" for row, group in enumerate(groups)]
-    _, first, of_image = np.unique(names, return_index=True, return_inverse=True)
+    of_image = unit_of_images(groups)
+    _, first = np.unique(of_image, return_index=True)
     of_unit = labels[first]
     if stratified and (of_unit[of_image] == labels).all():
         return Units(of_image, tuple(np.flatnonzero(of_unit == k) for k in np.unique(labels)))
@@ -326,6 +332,11 @@ def scarce(predictions: Predictions) -> dict[str, int]:
     return {name: int(count) for name, count in zip(predictions.classes, origins, strict=True) if count < FEW}
 
 
+def too_few(predictions: Predictions, name: str) -> str:
+    """Why a table has too few images, or groups, to draw this metric from, as a clause; empty where it has enough."""
+    return _Sample(predictions, stratified=True).too_few(name)
+
+
 def _sample(predictions: Predictions, confidence: float, stratified: bool) -> "_Sample":
     if not 0 < confidence < 1:
         raise DataError(f"expected a confidence between 0 and 1, such as 0.95, found {confidence}.")
@@ -422,8 +433,8 @@ class _Sample:
             return _unreliable(interval, f"the images come from {_number(origins, 'group')} (under {FEW})")
         return interval
 
-    def judged(self, name: str, interval: Interval) -> Interval:
-        """The interval, marked if it can't be trusted."""
+    def too_few(self, name: str) -> str:
+        """As the function of that name."""
         label = name.partition("/")[2]
         concerned = (
             range(len(self.classes)) if name in MACRO else [self.classes.index(label)] if label else []
@@ -439,7 +450,16 @@ class _Sample:
             if self.origins[k] < FEW
         ]
         if few:
-            return _unreliable(interval, f"{', '.join(few)} (under {FEW})")
+            return f"{', '.join(few)} (under {FEW})"
+        if self.units.grouped and self.units.count < FEW:
+            return f"the images come from {_number(self.units.count, 'group')} (under {FEW})"
+        return ""
+
+    def judged(self, name: str, interval: Interval) -> Interval:
+        """The interval, marked if it can't be trusted."""
+        few = self.too_few(name)
+        if few:
+            return _unreliable(interval, few)
         if np.isnan(interval.low):
             return _unreliable(interval, "the metric isn't defined in a resample")
         if interval.low == interval.high:

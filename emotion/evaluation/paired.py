@@ -1,6 +1,5 @@
 """Two systems of a run or several each, on the same images or over the same folds: by how much one is better."""
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -47,7 +46,8 @@ def between(first: Sequence[Predictions], second: Sequence[Predictions], metric:
         return Gap(pairs[0].value, pairs[0].low, pairs[0].high)
     images = float(np.mean([pair.error**2 for pair in pairs]))
     each = np.array([pair.value for pair in pairs])
-    return gap(float(each.mean()), [(images, math.inf), (float(each.var(ddof=1)) / count, count - 1)])
+    training = float(each.var(ddof=1)) / count
+    return gap(float(each.mean()), [(images, pairs[0].freedom), (training, count - 1)])
 
 
 def _by_fold(tables: Sequence[Predictions]) -> dict[int, list[Predictions]]:

@@ -173,7 +173,8 @@ def write(path: str | Path, predictions: Predictions, *, compact: bool = False) 
     """Write a table, atomically: the file is wholly there or not at all.
 
     Args:
-        compact: round probabilities to 11 significant bits and compress hard; no prediction changes.
+        compact: scale rows to sum to one, round probabilities to 11 significant bits and compress hard; no
+            prediction changes.
     """
     content = {"format": FORMAT, "classes": list(predictions.classes), **asdict(predictions.meta)}
     with suppress(PackageNotFoundError):  # a checkout that was never installed
@@ -186,7 +187,8 @@ def write(path: str | Path, predictions: Predictions, *, compact: bool = False) 
 
 def _compact(predictions: Predictions) -> pl.DataFrame:
     columns = _columns(predictions.classes)
-    values = _rounded(predictions.frame.select(columns).to_numpy())
+    # scaled first: a row whose sum is just allowed could be rounded to one that is refused
+    values = _rounded(predictions.probabilities.astype(np.float32))
     predicted = pl.Series(PREDICTED, predictions.predicted.astype(np.uint8))
     return predictions.frame.with_columns(predicted, **_series(dict(zip(columns, values.T, strict=True))))
 

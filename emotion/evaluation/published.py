@@ -23,6 +23,7 @@ import numpy.typing as npt
 
 from emotion.errors import DataError
 from emotion.evaluation.comparison import aligned
+from emotion.evaluation.intervals import unit_of_images
 from emotion.evaluation.predictions import Predictions
 
 NARROW = 0.05
@@ -97,8 +98,7 @@ def crossed(hits: Floats, groups: Sequence[str | None]) -> Measured:
     """As `measure`, from what each run got right, (J, N) of 0 and 1, and the group of each image."""
     runs, count = hits.shape
     value, accuracies = float(hits.mean()), hits.mean(axis=1)
-    names = [f"i{row}" if group is None else f"g{group}" for row, group in enumerate(groups)]
-    _, unit = np.unique(names, return_inverse=True)
+    unit = unit_of_images(groups)
     units = int(unit.max()) + 1
     # the sum over a unit's images of what exceeds the mean: with units of one image these are its residuals
     sums = np.stack([np.bincount(unit, weights=row - value, minlength=units) for row in hits])

@@ -144,7 +144,11 @@ def _pairs(pairs: pl.DataFrame, best: str, count: int) -> Table:
         Column("Difference, points", "Of accuracy, with its 95 % interval"),
         Column("p", "Two-sided, of this pair alone"),
         Column("p, corrected", "Corrected by Holm for the number of pairs"),
-        Column("Different", number=False),
+        Column(
+            "Different",
+            "By corrected p and interval; not told from too few images or groups",
+            number=False,
+        ),
     )
     test = pairs["test"][0]
     caption = f"Pairs on the same images: {test}; p-values corrected for {len(pairs):,} pairs (Holm)."

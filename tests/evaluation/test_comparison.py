@@ -1,7 +1,9 @@
 import math
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
+import numpy.typing as npt
 import polars as pl
 import pytest
 from scipy import stats
@@ -22,7 +24,7 @@ from emotion.evaluation.comparison import (
 from emotion.evaluation.intervals import estimate, resample, units_of
 from emotion.evaluation.metrics import compute
 from emotion.evaluation.predictions import Predictions
-from tests.evaluation.tables import CLASSES, answers, simulated, table
+from tests.evaluation.tables import CLASSES, answers, simulated, softmax, table
 
 
 def judged(right: list[bool] | np.ndarray, run: str) -> Predictions:
@@ -133,8 +135,158 @@ def test_groups_are_drawn_together_in_a_comparison() -> None:
     ]
     single, grouped = paired_difference(one, other), paired_difference(*copies)
     assert grouped.error == pytest.approx(single.error, rel=0.05)
-    assert compare(copies, resamples=200).pairs["test"][0] == "paired bootstrap"
+    assert compare(copies, resamples=200).pairs["test"][0] == "paired bootstrap of groups, Student's t"
     assert compare([one, other], resamples=200).pairs["test"][0] == "McNemar, exact"
+
+
+def of_persons(hits: npt.ArrayLike, sizes: Sequence[int], run: str) -> Predictions:
+    """A table in which a run gets so many of each person's images right."""
+    right = np.concatenate([np.arange(size) < hit for hit, size in zip(np.asarray(hits), sizes, strict=True)])
+    labels = np.arange(len(right)) % 2
+    predicted = np.where(right, labels, 1 - labels)
+    groups = [f"person {person}" for person, size in enumerate(sizes) for _ in range(size)]
+    return table(labels, 0.6 * np.eye(2)[predicted] + 0.2, ("a", "b"), groups=groups, run=run)
+
+
+def of_simulated_persons(sizes: Sequence[int], seed: int, gain: float = 0.0) -> list[Predictions]:
+    """Two runs that are differently good at each person; the first one's logit of being right is `gain` higher."""
+    rng = np.random.default_rng([seed, len(sizes)])
+    easy = 0.5 + rng.normal(size=len(sizes))
+    logits = [easy + 0.5 * rng.normal(size=len(sizes)) + more for more in (gain, 0.0)]
+    return [
+        of_persons(rng.binomial(sizes, 1 / (1 + np.exp(-logit))), sizes, run)
+        for logit, run in zip(logits, ("one", "other"), strict=True)
+    ]
+
+
+UNEQUAL = [100, *[10] * 9]
+
+
+@pytest.mark.parametrize("sizes", [[20] * 3, [20] * 5, [20] * 10, UNEQUAL], ids=["3", "5", "10", "unequal"])
+def test_few_persons_raise_no_more_false_alarms_than_many(sizes: list[int]) -> None:
+    """The normal distribution with the bootstrap's own error, the sabotage, tells equal runs apart all the time."""
+    shares = np.array(sizes) / sum(sizes)
+    shrunk = math.sqrt(1 - (shares**2).sum())
+    alarms, sabotaged, simulations = 0, 0, 400
+    for seed in range(simulations):
+        found = paired_difference(*of_simulated_persons(sizes, seed), resamples=200, seed=seed)
+        different = found.p_value <= 0.05
+        assert different == (found.low > 0 or found.high < 0)
+        alarms += different
+        normal = 2 * stats.norm.sf(abs(found.value) / (shrunk * found.error)) if found.error else 1.0
+        sabotaged += normal <= 0.05
+    assert alarms / simulations <= 0.08
+    assert sabotaged / simulations > 0.08
+
+
+def test_a_large_difference_on_enough_persons_is_found() -> None:
+    sizes = [20] * 12
+    found = [compare(of_simulated_persons(sizes, seed, 2.0), resamples=100) for seed in range(20)]
+    assert sum("one is better than other" in comparison.sentence for comparison in found) >= 19
+    for comparison in found:
+        row = comparison.pairs.row(0, named=True)
+        assert row["differs"] == (row["p_holm"] <= 0.05) == (row["low"] > 0 or row["high"] < 0)
+
+
+def test_the_interval_of_groups_is_students() -> None:
+    one, other = of_simulated_persons([20] * 8, 3, 1.0)
+    found = paired_difference(one, other, resamples=20_000)
+    gaps = (one.predicted == one.labels).astype(float) - (other.predicted == other.labels)
+    expected = stats.ttest_1samp(gaps.reshape(8, 20).mean(axis=1), 0)
+    assert found.freedom == 7
+    assert found.p_value == pytest.approx(expected.pvalue, rel=0.1)
+    ends = expected.confidence_interval()
+    assert (found.low, found.high) == pytest.approx((ends.low, ends.high), abs=0.005)
+
+
+def test_nobody_is_called_better_on_two_persons() -> None:
+    tables = [of_persons([15, 16], [20, 20], "r1"), of_persons([10, 10], [20, 20], "r2")]
+    found = compare(tables)
+    row = found.pairs.row(0, named=True)
+    assert (row["low"] < 0 < row["high"], row["differs"]) == (True, False)
+    assert row["p_value"] == pytest.approx(
+        2 * stats.t.sf(0.275 / 0.025, 1), rel=0.05
+    )  # by hand: 25 and 30 points
+    assert found.sentence.startswith(
+        "r1 and r2 can't be told apart on these 40 images: accuracy 77.5 % against 50.0 %"
+    )
+    assert "paired bootstrap of groups, Student's t, p = 0.0" in found.sentence
+    assert found.sentence.endswith(
+        "nothing can be concluded, because the images come from 2 groups (under 10)."
+    )
+    assert math.isinf(found.detectable)
+    assert found.ranking["letters"].to_list() == ["a", "a"]
+
+
+@pytest.mark.parametrize(("persons", "better"), [(9, False), (10, True)])
+def test_nobody_is_called_better_by_an_interval_that_is_not_reliable(persons: int, better: bool) -> None:
+    sizes = [20] * persons
+    hits = np.resize([17, 18, 19], persons), np.resize([6, 9, 3, 7], persons)
+    tables = [of_persons(hit, sizes, run) for hit, run in zip(hits, ("one", "other"), strict=True)]
+    for metric in ("accuracy", "balanced_accuracy", "log_loss", "recall/a"):
+        found = compare(tables, metric=metric, resamples=300)
+        assert found.pairs["p_value"][0] < 0.001
+        assert found.pairs["differs"][0] == better
+        assert ("is better than" in found.sentence) == better
+        assert ("nothing can be concluded" in found.sentence) != better
+        assert all(interval.reliable == better for interval in found.intervals.values())
+
+
+def test_a_rare_class_decides_nothing_by_a_macro_figure() -> None:
+    labels = np.array([0] * 60 + [1] * 60 + [2] * 6)
+    rng = np.random.default_rng(0)
+    tables = [
+        table(
+            labels,
+            softmax(rng.normal(size=(126, 3)) + skill * np.eye(3)[labels]),
+            ("a", "b", "c"),
+            run=f"{skill}",
+        )
+        for skill in (3.0, 0.5)
+    ]
+    found = compare(tables, metric="f1_macro", resamples=200)
+    assert found.pairs["p_holm"][0] < 0.001
+    assert "nothing can be concluded, because c has 6 images (under 10)" in found.sentence
+    assert "3.0 is better than 0.5" in compare(tables, resamples=200).sentence
+
+
+@pytest.mark.parametrize("persons", [3, 12])
+def test_persons_who_all_show_the_same_difference_are_judged_by_the_sign_test(persons: int) -> None:
+    """In single precision their resamples vary a little, by which three persons would be enough."""
+    sizes = [20] * persons
+    hits = np.resize([15, 16, 14], persons)
+    tables = [of_persons(hits, sizes, "one"), of_persons(hits - 5, sizes, "other")]
+    found = paired_difference(*tables, resamples=200)
+    assert (found.value, found.error) == (pytest.approx(0.25), 0)
+    assert found.p_value == pytest.approx(stats.binomtest(persons, persons).pvalue)
+    compared = compare(tables, resamples=200)
+    if persons == 3:
+        assert math.isnan(found.low)
+        assert "25.0 points (no interval; paired bootstrap" in compared.sentence
+    else:
+        assert (found.low, found.high) == (found.value, found.value)
+        assert "one is better than other" in compared.sentence
+
+
+def test_rounding_is_no_difference() -> None:
+    one, _ = related(200, [1.5, 1.5])
+    other = one.with_probabilities(one.probabilities + 1e-8 * (one.probabilities > 0.5)).with_meta(
+        run="other"
+    )
+    found = paired_difference(one, other, "log_loss", resamples=100)
+    assert 0 < abs(found.value) < 1e-6
+    assert found.p_value == 1
+    assert found.low <= 0 <= found.high
+
+
+def test_groups_of_one_class_are_drawn_within_it_if_there_are_enough_of_them() -> None:
+    """The error of a class that comes from two groups would be a guess that is half too small."""
+    one, other = related(140, [1.5, 1.8], seed=13)
+    for of_a_class, freedom in ((2, 13), (10, 63)):
+        labels = np.arange(140) % 7
+        groups = [f"{label} {row // 7 % of_a_class}" for row, label in enumerate(labels)]
+        tables = [table(labels, t.probabilities, groups=groups, run=t.meta.run) for t in (one, other)]
+        assert paired_difference(*tables, resamples=50).freedom == freedom
 
 
 def test_holm_equals_closed_testing_with_bonferroni() -> None:

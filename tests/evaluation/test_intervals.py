@@ -324,11 +324,14 @@ def test_many_images_of_few_persons_are_marked() -> None:
     labels, probabilities = fixed_mix([50] * K, seed=10)
     groups = [f"person {row % 6}" for row in range(len(labels))]
     intervals = estimate(
-        table(labels, probabilities, groups=groups), ["balanced_accuracy", "accuracy"], resamples=100
+        table(labels, probabilities, groups=groups),
+        ["balanced_accuracy", "accuracy", "log_loss"],
+        resamples=100,
     )
     assert "anger has 50 images from 6 groups" in intervals["balanced_accuracy"].note
-    assert "come from 6 groups" in intervals["accuracy"].note
-    assert not intervals["accuracy"].reliable
+    for name in ("accuracy", "log_loss"):
+        assert "come from 6 groups" in intervals[name].note
+        assert not intervals[name].reliable
 
 
 def test_an_absent_class_has_no_interval_and_the_rest_has() -> None:

@@ -10,14 +10,17 @@ from emotion.evaluation.paired import RESAMPLES, between
 from emotion.evaluation.predictions import Meta, Predictions, from_arrays
 
 
-def table(right: np.ndarray, run: str, fold: int | None = None) -> Predictions:
+def table(
+    right: np.ndarray, run: str, fold: int | None = None, groups: list[str] | None = None
+) -> Predictions:
     """Two classes in turn, answered right where `right` says so."""
     labels = np.arange(len(right)) % 2
     answers = np.where(right, labels, 1 - labels)
     part = "test" if fold is None else "val"
     ids = [f"{fold}-{row}" for row in range(len(right))]
     meta = Meta("drawn", part, run)  # type: ignore[arg-type]
-    return from_arrays(ids, labels, np.eye(2)[answers] * 0.8 + 0.1, ("x", "y"), meta, fold=fold)
+    probabilities = np.eye(2)[answers] * 0.8 + 0.1
+    return from_arrays(ids, labels, probabilities, ("x", "y"), meta, fold=fold, groups=groups)
 
 
 def hits(share: float, count: int, seed: int) -> np.ndarray:
@@ -84,6 +87,15 @@ def test_runs_that_differ_alike_have_the_images_error_alone() -> None:
     found = between(ours, theirs, "accuracy")
     error = paired_difference(ours[0], theirs[0], "accuracy", resamples=RESAMPLES).error
     assert found.high - found.value == pytest.approx(stats.norm.ppf(0.975) * error)
+
+
+def test_runs_on_few_persons_have_few_degrees_of_freedom() -> None:
+    persons = [f"{row % 3}" for row in range(90)]
+    ours = [table(hits(0.9, 90, 0), f"a{seed}", groups=persons) for seed in range(2)]
+    theirs = [table(hits(0.6, 90, 9), "b", groups=persons)]
+    found = between(ours, theirs, "accuracy")
+    error = paired_difference(ours[0], theirs[0], "accuracy", resamples=RESAMPLES).error
+    assert found.high - found.value == pytest.approx(stats.t.ppf(0.975, 2) * error)
 
 
 @pytest.mark.slow

@@ -6,6 +6,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from scipy.special import softmax
 
 from emotion.errors import DataError
@@ -200,6 +203,26 @@ def test_a_compact_table_predicts_the_very_same(tmp_path: Path) -> None:
     assert again.predicted.tolist() == exact.predicted.tolist() == [2, 0, 2]
     np.testing.assert_allclose(again.probabilities, close, atol=3e-4)
     assert (again.meta, again.ids) == (exact.meta, exact.ids)
+
+
+@given(
+    arrays(np.float64, (5, 4), elements=st.floats(1e-6, 1)),
+    arrays(np.float64, 5, elements=st.floats(-0.99e-3, 0.99e-3)),
+)
+@example(0.25 + 0.25 * np.tile([0.489e-3, 0.489e-3, 1.466e-3, 1.466e-3], (5, 1)), np.full(5, 0.977e-3))
+@settings(max_examples=40, deadline=None, derandomize=True, database=None)
+def test_whatever_table_is_accepted_can_be_kept_and_read(
+    tmp_path_factory: pytest.TempPathFactory, weights: np.ndarray, excess: np.ndarray
+) -> None:
+    """In the example all four are rounded up, from a sum of 1.00098, which is accepted, to one of 1.0015."""
+    rows = weights / weights.sum(axis=1, keepdims=True) * (1 + excess[:, None])
+    ids = [f"{row}" for row in range(5)]
+    exact = from_arrays(ids, [0] * 5, rows, "abcd", Meta("drawn", "test", "run"))
+    path = tmp_path_factory.mktemp("kept") / "t.parquet"
+    write(path, exact, compact=True)
+    again = read(path)
+    assert again.predicted.tolist() == exact.predicted.tolist()
+    np.testing.assert_allclose(again.probabilities, exact.probabilities, rtol=2**-10)
 
 
 def test_a_compact_table_scores_the_same_however_sure_the_network_is(tmp_path: Path) -> None:
