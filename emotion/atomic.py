@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from emotion.errors import RunError
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -50,3 +52,16 @@ def write_text(path: Path, text: str) -> None:
 
 def write_json(path: Path, data: Any) -> None:
     write_text(path, json.dumps(data, indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_between(path: Path, begin: str, end: str, block: str) -> None:
+    """Replace what stands between two marks of a text file.
+
+    Raises:
+        RunError: the marks aren't there once each.
+    """
+    text = path.read_text()
+    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
+        raise RunError(f"expected {begin} and {end} once each, in this order, in {path}.")
+    before, rest = text.split(begin)
+    write_text(path, f"{before}{begin}\n{block}\n{end}{rest.split(end)[1]}")

@@ -4,9 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import get_args
 
+from emotion import atomic
 from emotion.errors import ConfigError
 from emotion.launch import compose
-from emotion.reporting import study as page
+from emotion.studies import page
+from emotion.studies.outcomes import gather
 from emotion.studies.study import Profile, Study, experiments_dir, load, study_names
 from emotion.studies.tasks import Results
 
@@ -18,7 +20,7 @@ def list_studies() -> None:
     """A line for each study: its name, how many of its rows are measured, its title."""
     for name in study_names():
         study = load(name)
-        found = page.gather(study, _results(name, None, None))
+        found = gather(study, _results(name, None, None))
         run = [outcome for outcome in found.outcomes if not outcome.row.not_run]
         measured = sum(outcome.ours is not None for outcome in run)
         print(f"{name:<24} {measured:>2}/{len(run)} rows measured  {study.title}")
@@ -75,18 +77,18 @@ def table(name: str, profile: str | None, results: Path | None) -> None:
     readme = experiments_dir() / name / README
     in_checkout = (experiments_dir().parent / ".git").exists()
     if in_checkout and results is None and profile is None and readme.is_file():
-        page.rewrite(readme, page.BEGIN, page.END, readme_block(name))
+        atomic.write_between(readme, page.BEGIN, page.END, readme_block(name))
 
 
 def readme_block(name: str) -> str:
     """What stands between the marks of a study's README: made from what is committed beside it, and nothing else."""
     committed = experiments_dir() / name / "results"
-    return page.markdown(page.gather(load(name), Results(committed, committed)))
+    return page.markdown(gather(load(name), Results(committed, committed)))
 
 
 def _write(name: str, kept: Results, profile: Profile | None, unmeasured: dict[str, str]) -> None:
     folder = (WORK / name).absolute()
-    print(page.write(page.gather(load(name), kept, profile, unmeasured), folder))
+    print(page.write(gather(load(name), kept, profile, unmeasured), folder))
     print(folder / "table.html")
 
 

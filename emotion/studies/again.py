@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
+from typing import Any
 
 from emotion.errors import RunError
 from emotion.runs import RunFolder, find
@@ -32,8 +33,8 @@ def with_weights(path: Path) -> RunFolder:
     run = RunFolder.open(path)
     if not run.file(ROW_FILE).is_file() or run.checkpoint("best").is_file():
         return run
-    here = (one for one in find(RUNS) if one.status == run.status and one.checkpoint("best").is_file())
-    if (origin := next(here, None)) is not None:
+    status = run.status
+    if (origin := next((one for one in find(RUNS) if _has_weights_of(one, status)), None)) is not None:
         return origin
     kept = run.path.absolute()
     study = load(shlex.split(run.environment["command"])[3])
@@ -59,6 +60,14 @@ def with_weights(path: Path) -> RunFolder:
             return StudyRun(study, task.profile, results, place).train_again(task)
         except RunError as error:
             raise RunError(f"{error} The line to name files in: {run.again}") from error
+
+
+def _has_weights_of(run: RunFolder, status: dict[str, Any]) -> bool:
+    """Whether it is the run of that status, with its weights. One that can't be read is another."""
+    try:
+        return run.checkpoint("best").is_file() and run.status == status
+    except RunError:
+        return False
 
 
 @contextmanager

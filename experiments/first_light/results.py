@@ -17,7 +17,7 @@ from typing import Any
 
 import polars as pl
 
-from emotion import kept
+from emotion import atomic, kept
 from emotion.errors import ConfigError, EmotionError, RunError
 from emotion.evaluation import metrics, predictions
 from emotion.evaluation.intervals import estimate
@@ -25,7 +25,6 @@ from emotion.evaluation.predictions import Predictions
 from emotion.launch import choices, compose
 from emotion.reporting import numbers
 from emotion.reporting.evidence import flattened
-from emotion.reporting.study import rewrite as rewrite_between
 from emotion.runs import RunFolder
 from emotion.schema import GROUPS, RunConfig, path_keys
 from emotion.training.identity import essence
@@ -200,7 +199,7 @@ def rewrite(readme: Path = README, results: Path = RESULTS) -> None:
     Raises:
         RunError: the marks aren't there once each.
     """
-    rewrite_between(readme, BEGIN, END, block(results))
+    atomic.write_between(readme, BEGIN, END, block(results))
 
 
 def main() -> None:

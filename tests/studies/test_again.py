@@ -1,6 +1,7 @@
 """Which run a command that needs the weights of a kept one is given, and what is said and refused before training."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +112,19 @@ def test_the_run_that_the_tables_are_of_is_taken(kept: Kept, trained: list[Task]
     with pytest.raises(RunError, match="burnt"):
         with_weights(folder)
     assert [task.name for task in trained] == ["first-s0-f0"]
+
+
+def test_another_run_that_is_cut_off_is_passed_over(kept: Kept, trained: list[Task], tmp_path: Path) -> None:
+    folder = kept("first-s0-f0")
+    (origin,) = (tmp_path / "elsewhere").iterdir()
+    (origin / "checkpoints").mkdir(exist_ok=True)
+    (origin / "checkpoints" / "best.ckpt").write_bytes(b"weights")
+    shutil.copytree(origin, tmp_path / "runs" / origin.name)
+    cut = shutil.copytree(origin, tmp_path / "runs" / "drawn-minivgg-fx-00000000") / "status.json"
+    cut.write_text(cut.read_text()[:40])
+    os.utime(cut, (2**32, 2**32))  # newer, so that it is looked at first
+    assert with_weights(folder).path.resolve() == (tmp_path / "runs" / origin.name)
+    assert not trained
 
 
 def test_a_run_that_is_no_study_s_is_left_as_it_is(tmp_path: Path) -> None:

@@ -282,7 +282,7 @@ def test_an_average_of_runs_is_a_run(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_readmes_are_what_the_kept_runs_make(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from emotion.reporting.study import BEGIN, END
+    from emotion.studies.page import BEGIN, END
 
     monkeypatch.chdir(tmp_path)  # away from results that are not committed
     for name in study_names():

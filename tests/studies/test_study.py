@@ -8,6 +8,7 @@ import yaml
 from emotion import kept
 from emotion.errors import ConfigError
 from emotion.launch import compose
+from emotion.studies import tasks
 from emotion.studies.study import (
     PROFILES,
     SHORT_LIMIT_MIN,
@@ -79,6 +80,14 @@ def test_kept_short_runs_took_no_longer_than_twenty_minutes_of_two_cores() -> No
         if task.profile == "short":
             cores = min(2, run.environment["threads"])
             assert cores * run.status["seconds"]["total"] <= 2 * 60 * SHORT_LIMIT_MIN, run.path
+
+
+@pytest.mark.parametrize("name", study_names())
+def test_estimates_agree_where_the_profiles_do(name: str) -> None:
+    study = load(name)
+    for row in study.rows:
+        if row.minutes and not tasks.changed(study, row, "short"):
+            assert row.minutes.short == row.minutes.full, row.name
 
 
 def test_kept_runs_are_small_enough_for_git() -> None:

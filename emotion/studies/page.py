@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from emotion import atomic, counter
 from emotion.data import augment as augmentation
 from emotion.data.preparation import Preparation
-from emotion.errors import DataError, EmotionError, RunError
-from emotion.evaluation import ensemble, metrics, predictions
-from emotion.evaluation.intervals import FEW, scarce
-from emotion.evaluation.paired import between
-from emotion.evaluation.predictions import Predictions
-from emotion.evaluation.published import Beside as Difference
-from emotion.evaluation.published import Measured, beside, measure
+from emotion.errors import RunError
+from emotion.evaluation import metrics, predictions
+from emotion.evaluation.intervals import FEW
 from emotion.registry import entries
 from emotion.reporting import data_card, judged, numbers, sections, tables
 from emotion.reporting.album import EDGE_PX, Album
@@ -38,12 +32,9 @@ from emotion.reporting.page import (
 )
 from emotion.reporting.report import RESAMPLES_MANY, render
 from emotion.reporting.tables import Cell, Column, Table
-from emotion.runs import Part, RunFolder
-from emotion.studies.study import PROFILES, Profile, Row, Study
-from emotion.studies.tasks import Results, changed, runs_needed
+from emotion.studies.outcomes import NOT_YET, Outcome, StudyTable, steps_of
 
 BEGIN, END = "<!-- results -->", "<!-- /results -->"
-NOT_YET = "not measured yet"
 METHOD = (
     "Difference: ours minus published, in points, with its 95 % interval. The published number varies by p(1 − p)/n, "
     "ours by its images (by person where there are several of one) crossed with its runs (folds: corrected as by "
@@ -53,169 +44,26 @@ METHOD = (
     "images alone: another seed may differ by more."
 )
 _MIB = 2**20 / 1e6
-_STEP_METRICS = ("accuracy", "balanced_accuracy", "f1_macro")
 _SCORES = {"balanced_accuracy": "balanced accuracy", "f1_macro": "macro F1", "log_loss": "log loss"}
 _CLASS_SCORES = ("precision", "recall", "f1")
 _FACES, _DRAWS = 3, 8  # of a policy's grid
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What is known of a row.
-
-    Attributes:
-        profile: the one that its runs were made by; None where there are none.
-        wanted: the number of runs that the profile asks for.
-        changed: what that profile does otherwise than the full one, key → (here, in full).
-        tables: of the part that is held against the published number: a run each, or one of an ensemble.
-        why: why nothing is measured; empty where something is.
-    """
-
-    row: Row
-    profile: Profile | None = None
-    wanted: int = 0
-    changed: Mapping[str, tuple[str | None, str | None]] = field(default_factory=dict)
-    runs: tuple[RunFolder, ...] = ()
-    tables: tuple[Predictions, ...] = ()
-    ours: Measured | None = None
-    difference: Difference | None = None
-    why: str = ""
-
-    @property
-    def title(self) -> str:
-        flaw = {"leaky": " (leaky)", "as_published": " (as published)", None: ""}[self.row.flaw]
-        return f"{self.row.title}{flaw}"
-
-    @property
-    def verdict(self) -> str:
-        if self.row.not_run:
-            return self.row.not_run
-        if self.ours is None:
-            return self.why or NOT_YET
-        if self.profile == "smoke":
-            return "smoke"
-        if self.row.differs:
-            return f"not compared: {self.row.differs}"
-        if self.difference is None:
-            return "no number published"
-        return f"{self.difference.verdict}{', shortened' if self.changed else ''}"
-
-    @property
-    def made_by(self) -> str:
-        """The profile, with what it does otherwise than the full one: epochs above all."""
-        if self.profile is None:
-            return numbers.MISSING
-        if self.profile == "smoke":
-            return "smoke: its scores mean nothing"
-        said = [
-            f"{key.removeprefix('trainer.')} {here or 'default'} instead of {full or 'default'}"
-            for key, (here, full) in self.changed.items()
-        ]
-        return f"{self.profile}{': ' if said else ''}{', '.join(said)}"
-
-    @property
-    def hardware(self) -> str:
-        """What the runs were made on: device, threads, precision."""
-        found = {_hardware(run.environment) for run in self.runs}
-        return "; ".join(sorted(found)) or numbers.MISSING
-
-    def mean(self, name: str) -> float | None:
-        """A metric's mean over the runs."""
-        return float(np.mean([metrics.value(t, name) for t in self.tables])) if self.tables else None
-
-    @property
-    def epochs(self) -> float | None:
-        """The epochs of a run on average, of the runs that were trained."""
-        known = [run.metrics.get("cost", {}).get("epochs") for run in self.runs]
-        values = [float(value) for value in known if value is not None]
-        return sum(values) / len(values) if values else None
-
-    def cost(self, name: str) -> float | None:
-        """What a run cost on average; an ensemble costs all of its runs."""
-        known = [run.metrics.get("cost", {}).get(name) for run in self.runs]
-        values = [float(value) for value in known if value is not None]
-        if not values:
-            return None
-        return sum(values) if self.row.ensemble else sum(values) / len(values)
-
-
-@dataclass(frozen=True)
-class StudyTable:
-    """All rows of a study as far as they are known.
-
-    Attributes:
-        outcomes: of each row, the best that is known.
-        by_profile: row → profile → outcome, of all that is known.
-    """
-
-    study: Study
-    outcomes: tuple[Outcome, ...]
-    by_profile: Mapping[str, Mapping[Profile, Outcome]]
-
-
-def gather(
-    study: Study,
-    results: Results,
-    profile: Profile | None = None,
-    unmeasured: Mapping[str, str] | None = None,
-) -> StudyTable:
-    """Read what is kept of a study.
-
-    Args:
-        profile: whose runs; None: of each row the full ones, else the short ones. Of a row that is trained without
-            folds, seeds may be missing.
-        unmeasured: why rows could not be measured just now, by name.
-    """
-    profiles = [profile] if profile else [name for name in PROFILES if name != "smoke"]
-    by_profile: dict[str, dict[Profile, Outcome]] = {}
-    for row in study.rows:
-        known = by_profile.setdefault(row.name, {})
-        for one in profiles:
-            if runs := results.of(study, row, one) or results.some(study, row, one):
-                known[one] = _outcome(study, row, one, runs)
-    outcomes = [
-        next(iter(by_profile[row.name].values()), Outcome(row, why=(unmeasured or {}).get(row.name, "")))
-        for row in study.rows
-    ]
-    return StudyTable(study, tuple(outcomes), by_profile)
-
-
-def _outcome(study: Study, row: Row, profile: Profile, runs: Sequence[RunFolder]) -> Outcome:
-    part: Part = row.published.part
-    known = Outcome(
-        row, profile, runs_needed(study, row, profile), changed(study, row, profile), runs=tuple(runs)
-    )
-    try:
-        read = [predictions.read(run.predictions(part)) for run in runs]
-        if row.ensemble:
-            named = [table.with_meta(run=f"{run.name}") for table, run in zip(read, runs, strict=True)]
-            read = [ensemble.average(named, row.name)]
-        ours = measure(read)
-    except EmotionError as error:
-        return replace(known, why=f"not measured: {error}")
-    published = row.published
-    difference = None
-    if published.accuracy is not None and published.n is not None and not row.differs and profile != "smoke":
-        difference = beside(ours, published.accuracy, published.n)
-    return replace(known, tables=tuple(read), ours=ours, difference=difference)
-
-
-def _hardware(environment: Mapping[str, Any]) -> str:
-    """Of a run that was trained: device, threads on a CPU, precision; of a derived one what is known."""
-    hardware, threads = environment.get("hardware") or {}, environment.get("threads")
-    compiled = "compiled" if environment.get("compiled") else None
-    on_cpu = [hardware.get("cpu"), threads and numbers.counted(threads, "thread")]
-    device = [hardware["gpu"]] if hardware.get("gpu") else on_cpu
-    return ", ".join(filter(None, [*device, environment.get("precision"), compiled]))
-
-
 def main_table(found: StudyTable) -> Table:
     """One row a row of the study."""
     official = any(run.has("official_test") for outcome in found.outcomes for run in outcome.runs)
+    twins = any(outcome.without_twins is not None for outcome in found.outcomes)
     columns = [
         Column("row", number=False),
         Column("published", "Accuracy as published, and the images it was measured on"),
-        Column("ours", "Mean ± standard deviation over runs: seeds, or folds"),
+        Column(
+            "ours", "Mean ± standard deviation over runs: seeds, or folds; and the images they were scored on"
+        ),
+        *(
+            [Column("without twins", "Ours, without test images that training or validation has a copy of")]
+            if twins
+            else []
+        ),
         Column("runs"),
         Column("difference", "Ours minus published in points, with its 95 % interval"),
         Column("verdict", number=False),
@@ -225,7 +73,7 @@ def main_table(found: StudyTable) -> Table:
         Column("epochs", "Of ours, the mean over runs; early stopping may end a run before its last"),
         Column("profile", "Of ours, and what it does otherwise than the full one", number=False),
     ]
-    rows = tuple(tuple(_cells(outcome, official)) for outcome in found.outcomes)
+    rows = tuple(tuple(_cells(outcome, official, twins)) for outcome in found.outcomes)
     return Table(found.study.title, tuple(columns), rows, notes=(METHOD, *_table_notes(found)))
 
 
@@ -235,17 +83,19 @@ def result_tables(found: StudyTable) -> list[Table]:
     return [main_table(found), *(table for table in others if table), cost_table(found)]
 
 
-def _cells(outcome: Outcome, official: bool) -> Iterator[Cell]:
+def _cells(outcome: Outcome, official: bool, twins: bool) -> Iterator[Cell]:
     published, ours, difference = outcome.row.published, outcome.ours, outcome.difference
     yield Cell(outcome.title, outcome.row.name)
     images = f"n = {numbers.count(published.n)}" if published.accuracy is not None else ""
     yield Cell(_as_printed(published.accuracy), published.accuracy, images)
+    clean = [Cell(numbers.percent(outcome.without_twins), outcome.without_twins)] if twins else []
     if ours is None:
-        yield Cell(numbers.MISSING)
+        yield from (Cell(numbers.MISSING), *clean)
         yield Cell("0", 0.0)
     else:
         sd = "" if ours.sd is None else f" ± {100 * ours.sd:.1f}"
-        yield Cell(f"{100 * ours.value:.1f}{sd}{numbers.SPACE}%", ours.value)
+        scored = f"n = {numbers.count(outcome.images)}"
+        yield from (Cell(f"{100 * ours.value:.1f}{sd}{numbers.SPACE}%", ours.value, scored), *clean)
         of = f" of {outcome.wanted}" if len(outcome.runs) < outcome.wanted else ""
         count = f"average of {len(outcome.runs)}" if outcome.row.ensemble else str(ours.runs)
         yield Cell(f"{count}{of}{' folds' if ours.folded else ''}", float(ours.runs))
@@ -369,6 +219,13 @@ def _table_notes(found: StudyTable) -> Iterator[str]:
             "Selected on these images: each run's best epoch was chosen on the very images that it is scored on, so "
             f"that the scores are too good: {'; '.join(selected)}."
         )
+    twins = {(o.twins, o.images) for o in found.outcomes if o.without_twins is not None}
+    if twins:
+        counts = " and ".join(f"{leaked:,} of {images:,}" for leaked, images in sorted(twins))
+        yield (
+            f"Twins: {counts} test images share their pixels, a person or a source with training or validation images, "
+            "as the data were published."
+        )
     flawed = [outcome.title for outcome in found.outcomes if outcome.row.flaw]
     if flawed:
         yield f"These rows repeat a mistake of the report and are there for comparison only: {'; '.join(flawed)}."
@@ -378,30 +235,29 @@ def steps(found: StudyTable) -> Table | None:
     """What each row gains over the one that it is to be better than, by one profile; None where there is no pair."""
     rows: list[tuple[Cell, ...]] = []
     few: dict[str, None] = {}
-    for outcome, other in filter(None, (_step(found, row) for row in found.study.rows)):
-        try:
-            gaps = [(name, between(outcome.tables, other.tables, name)) for name in _STEP_METRICS]
-        except DataError:  # other images: a leaky protocol, a subset, another part
-            continue
-        scarce_here = {name: None for table in outcome.tables for name in scarce(table)}
-        few |= scarce_here
+    mixed = False
+    for step in steps_of(found):
+        outcome, other = step.outcome, step.other
+        few |= dict.fromkeys(step.scarce)
+        mixed |= not step.same_precision
         cells = []
-        for name, gap in gaps:
-            share, star = name != "f1_macro", "*" if scarce_here and name != "accuracy" else ""
+        for name, gap in step.gaps.items():
+            share, star = name != "f1_macro", "*" if step.scarce and name != "accuracy" else ""
             ends = numbers.gap_interval(gap.low, gap.high, share)
             cells.append(Cell(numbers.gap(gap.value, share), gap.value, f"{ends}{star}"))
         theirs = None
         if not outcome.row.differs and not other.row.differs:
             here, there = outcome.row.published.accuracy, other.row.published.accuracy
             theirs = None if here is None or there is None else here - there
-        named = (Cell(outcome.title), Cell(other.title), Cell(outcome.profile or ""))
+        runs = f"{outcome.profile}, {numbers.counted(len(outcome.runs), 'run')}"
+        named = (Cell(outcome.title), Cell(other.title), Cell(runs + ("" if step.same_precision else "†")))
         rows.append((*named, Cell(numbers.points(theirs), theirs), *cells))
     if not rows:
         return None
     columns = (
         Column("row", number=False),
         Column("against", number=False),
-        Column("profile", "Of both", number=False),
+        Column("profile", "Of both, and each one's runs", number=False),
         Column("accuracy, theirs", "Difference of the two published numbers, in points"),
         Column("accuracy, ours"),
         Column("balanced accuracy, ours"),
@@ -418,27 +274,9 @@ def steps(found: StudyTable) -> Table | None:
             f"*: not reliable: of {', '.join(few)} there are under {FEW} independent images or groups, so that a "
             "resample may have none."
         )
+    if mixed:
+        notes.append("†: trained in different precisions, so that some of the difference may be theirs.")
     return Table("Steps: the row minus the one it is held against", columns, tuple(rows), notes=tuple(notes))
-
-
-def _step(found: StudyTable, row: Row) -> tuple[Outcome, Outcome] | None:
-    """A row and the one that it is held against, by the best profile that both are measured by."""
-    others = found.by_profile.get(row.against or "", {})
-    for profile, outcome in found.by_profile[row.name].items():
-        other = others.get(profile)
-        if other is not None and outcome.tables and other.tables and _alike(outcome, other):
-            return outcome, other
-    return None
-
-
-def _alike(one: Outcome, other: Outcome) -> bool:
-    """Whether two rows have runs of the same seeds and folds; an ensemble is held against whatever there is."""
-    if one.row.ensemble or other.row.ensemble:
-        return True
-    ours, theirs = (
-        [(run.config["seed"], run.config["fold"]) for run in outcome.runs] for outcome in (one, other)
-    )
-    return ours == theirs
 
 
 def class_tables(found: StudyTable) -> Iterator[Table]:
@@ -447,17 +285,34 @@ def class_tables(found: StudyTable) -> Iterator[Table]:
         published = outcome.row.published
         if not published.classes:
             continue
-        ours = _class_scores(outcome)
+        ours, images = _class_scores(outcome), _class_images(outcome)
         rows = []
         for name, scores in (*published.classes.items(), *published.averages.items()):
-            cells = [Cell(name), Cell(numbers.count(scores.support), scores.support)]
+            mine = images.get(name)
+            cells = [
+                Cell(name),
+                Cell(numbers.count(scores.support), scores.support),
+                Cell(numbers.count(mine), mine),
+            ]
             for metric in _CLASS_SCORES:
                 given, mean = getattr(scores, metric), ours.get((name, metric))
                 cells += [Cell(numbers.decimal(given), given), Cell(numbers.decimal(mean), mean)]
             rows.append(tuple(cells))
         heads = [f"{metric}, {who}" for metric in ("precision", "recall", "F1") for who in ("theirs", "ours")]
-        columns = (Column("class", number=False), Column("images, theirs"), *map(Column, heads))
+        counts = (Column("images, theirs"), Column("images, ours"))
+        columns = (Column("class", number=False), *counts, *map(Column, heads))
         yield Table(f"Classes: {outcome.title}", columns, tuple(rows))
+
+
+def _class_images(outcome: Outcome) -> dict[str, int]:
+    """Images of each class that are scored: those of one run, with folds those of all."""
+    if not outcome.tables:
+        return {}
+    classes = outcome.tables[0].classes
+    folded = outcome.ours is not None and outcome.ours.folded
+    tables = outcome.tables if folded else outcome.tables[:1]
+    counts = sum(np.bincount(table.labels, minlength=len(classes)) for table in tables)
+    return dict(zip(classes, np.asarray(counts).tolist(), strict=True))
 
 
 def _class_scores(outcome: Outcome) -> dict[tuple[str, str], float]:
@@ -476,19 +331,23 @@ def _class_scores(outcome: Outcome) -> dict[tuple[str, str], float]:
 
 
 def findings(found: StudyTable) -> list[tuple[str, list[str]]]:
-    """What reproduced, what didn't, what isn't known, as titles with their lines."""
+    """What reproduced, what didn't, what helped, what isn't known, as titles with their lines."""
     by_verdict: dict[str, list[str]] = {name: [] for name in ("reproduced", "above", "below", "undecided")}
+    shortened: list[str] = []
     other: list[str] = []
     missing: list[str] = []
     for outcome in found.outcomes:
         if outcome.difference is not None:
             assert outcome.ours is not None
             ends = numbers.points_interval(outcome.difference.low, outcome.difference.high)
-            by_verdict[outcome.difference.verdict].append(
+            said = (
                 f"{outcome.title}: {numbers.percent(outcome.ours.value)}, published "
                 f"{_as_printed(outcome.row.published.accuracy)}, difference {ends} points"
-                f"{f' ({outcome.made_by})' if outcome.changed else ''}"
             )
+            if outcome.changed:
+                shortened.append(f"{said} ({outcome.made_by}{_as_short(found, outcome)})")
+            else:
+                by_verdict[outcome.difference.verdict].append(said)
         elif outcome.ours is not None:
             other.append(f"{outcome.title}: {numbers.percent(outcome.ours.value)}; {outcome.verdict}")
         elif not outcome.row.not_run:
@@ -499,8 +358,42 @@ def findings(found: StudyTable) -> list[tuple[str, list[str]]]:
         "below": "Below the report",
         "undecided": "Undecided: the interval is too wide",
     }
-    said = [(titles[verdict], lines) for verdict, lines in by_verdict.items()]
-    return [*said, ("Measured, not compared", other), (NOT_YET.capitalize(), missing)]
+    return [
+        *((titles[verdict], lines) for verdict, lines in by_verdict.items()),
+        ("Shortened, so no verdict on the report", shortened),
+        ("Measured, not compared", other),
+        *_gains(found),
+        (NOT_YET.capitalize(), missing),
+    ]
+
+
+def _as_short(found: StudyTable, outcome: Outcome) -> str:
+    """What the row that a shortened one is a variant of comes to when it is shortened alike."""
+    row = outcome.row
+    profile = outcome.profile
+    base = found.by_profile.get(row.like or "", {}).get(profile) if profile else None
+    if base is None or base.ours is None or base.changed != outcome.changed:
+        return ""
+    return f"; {base.title} likewise: {numbers.percent(base.ours.value)}"
+
+
+def _gains(found: StudyTable) -> Iterator[tuple[str, list[str]]]:
+    """The rows whose macro F1 differs from that of the row they are held against, by an interval without 0."""
+    better: list[str] = []
+    worse: list[str] = []
+    for step in steps_of(found):
+        gap = step.gaps["f1_macro"]
+        if gap.low <= 0 <= gap.high:
+            continue
+        ends = numbers.gap_interval(gap.low, gap.high, share=False)
+        told = (
+            f"{step.outcome.title} against {step.other.title}: {numbers.gap(gap.value, share=False)}, {ends}"
+        )
+        told += f" ({numbers.counted(len(step.outcome.runs), 'run')} each"
+        told += f", though {', '.join(step.scarce)} have few images)" if step.scarce else ")"
+        (better if gap.low > 0 else worse).append(told)
+    yield "Higher macro F1 than the row it is held against", better
+    yield "Lower macro F1 than the row it is held against", worse
 
 
 def markdown(found: StudyTable) -> str:
@@ -630,16 +523,3 @@ def write(found: StudyTable, folder: Path) -> str:
     except OSError as error:
         raise RunError(f"expected to write the tables into {folder}: {error.strerror}.") from error
     return "\n".join(tables.text(table) for table in result_tables(found))
-
-
-def rewrite(readme: Path, begin: str, end: str, block: str) -> None:
-    """Replace what stands between two marks of a file.
-
-    Raises:
-        RunError: the marks aren't there once each.
-    """
-    text = readme.read_text()
-    if text.count(begin) != 1 or text.count(end) != 1 or text.index(begin) > text.index(end):
-        raise RunError(f"expected {begin} and {end} once each, in this order, in {readme}.")
-    before, rest = text.split(begin)
-    atomic.write_text(readme, f"{before}{begin}\n{block}\n{end}{rest.split(end)[1]}")

@@ -14,20 +14,18 @@ from emotion.evaluation.published import beside, measure
 from emotion.reporting import numbers
 from emotion.reporting.page import Beside, Folded, Matrix
 from emotion.reporting.report import render
-from emotion.reporting.study import (
-    Outcome,
-    StudyTable,
+from emotion.runs import RunFolder
+from emotion.studies.outcomes import Outcome, StudyTable, gather
+from emotion.studies.page import (
     class_tables,
     cost_table,
     findings,
-    gather,
     latex,
     main_table,
     markdown,
     page,
     steps,
 )
-from emotion.runs import RunFolder
 from emotion.studies.run import Place, StudyRun
 from emotion.studies.study import PROFILES, Profile, Study, load, parse, study_names
 from emotion.studies.tasks import Results, changed, tasks_of
@@ -182,7 +180,7 @@ def test_the_classes_averages_are_scikit_learn_s(results: Results, tmp_path: Pat
     scored = predictions.read(run.predictions("test"))
     for row, average in zip(table.rows[1:], ("macro", "weighted"), strict=True):
         expected = precision_recall_fscore_support(scored.labels, scored.predicted, average=average)[:3]
-        ours = [cell.sort for cell in row[3::2]]
+        ours = [cell.sort for cell in row[4::2]]
         assert ours == [pytest.approx(value) for value in expected]
 
 
@@ -202,6 +200,113 @@ def test_a_shortened_row_says_so_everywhere(results: Results, tmp_path: Path) ->
         assert "max_epochs 10 instead of 100" in text.replace("\\_", "_")
 
 
+def test_shortened_rows_have_no_verdict_on_the_report_but_one_that_is_shortened_alike(
+    results: Results, tmp_path: Path
+) -> None:
+    one = STUDY["rows"][0]
+    variant = {"name": "variant", "title": "a variant", "like": "one", "overrides": ["augment=basic"]}
+    variant["published"] = {"accuracy": 0.55, "n": 3589}
+    study = parse(yaml.safe_dump(STUDY | {"rows": [one, variant]}), "here")
+    base = keep(results, study, "one", "short", 0, tmp_path / "one")
+    keep(results, study, "variant", "short", 0, tmp_path / "variant")
+    for seed in (0, 1):
+        keep(results, study, "one", "full", seed, tmp_path / "full", skill=2.0)
+    told = dict(findings(gather(study, results)))
+    (line,) = told["Shortened, so no verdict on the report"]
+    table = predictions.read(base.predictions("test"))
+    reached = numbers.percent((table.labels == table.predicted).mean())
+    assert line.startswith("a variant: ")
+    assert line.endswith(f"(short: max_epochs 10 instead of 100; the one likewise: {reached})")
+    assert not any("a variant" in line for name in ("Reproduced", "Below the report") for line in told[name])
+
+
+def test_a_profile_with_other_images_is_not_compared(results: Results, tmp_path: Path) -> None:
+    one = STUDY["rows"][0] | {"profiles": {"short": ["data.per_class=50"]}}
+    study = parse(yaml.safe_dump(STUDY | {"rows": [one]}), "here")
+    keep(results, study, "one", "short", 0, tmp_path)
+    row = cells(gather(study, results), 0)
+    assert row["verdict"] == "not compared: the profile takes other images"
+    assert row["difference"] == numbers.MISSING
+    assert row["ours"] != numbers.MISSING
+
+
+def test_accuracy_without_twins_stands_beside(results: Results, tmp_path: Path) -> None:
+    study = small()
+    for row in ("one", "two"):
+        run = keep(results, study, row, "short", 0, tmp_path / row)
+    assert "without twins" not in cells(gather(study, results), 0)
+    table = predictions.read(run.predictions("test"))
+    leaked = table.frame["id"].to_list()[::3]
+    folder = results.committed / "short" / "two-s0"
+    splits = json.loads((folder / "splits.json").read_text())
+    (folder / "splits.json").write_text(json.dumps(splits | {"leaked_test_ids": leaked}))
+    found = gather(study, results)
+    right = (table.predicted == table.labels)[np.arange(len(table)) % 3 != 0]
+    assert cells(found, 1)["without twins"] == numbers.percent(right.mean())
+    assert cells(found, 0)["without twins"] == numbers.MISSING
+    assert f"Twins: {len(leaked)} of {len(table)} test images share" in markdown(found)
+
+
+@pytest.mark.parametrize(
+    ("row", "expected"),
+    [
+        ({"overrides": ["model=minivgg"]}, "not measured yet"),
+        (
+            {"overrides": ["model=minivgg"], "data": "affectnet"},
+            "not measured yet: needs affectnet (--data-root affectnet=DIR)",
+        ),
+        (
+            {"overrides": ["model=vgg16", "model.pretrained=true"]},
+            "not measured yet: needs published weights of vgg16 (offline: --weights vgg16=FILE)",
+        ),
+        (
+            {"overrides": ["model=vgg16"], "init_from": "weights"},
+            "not measured yet: needs published weights of resnet18 (offline: --weights resnet18=FILE)",
+        ),
+    ],
+)  # fmt: skip
+def test_a_row_that_is_not_measured_says_what_it_needs(
+    results: Results, tmp_path: Path, row: dict[str, Any], expected: str
+) -> None:
+    one = STUDY["rows"][0]
+    named = {**one, "name": "named", "title": "named", **row}
+    source = {**one, "name": "weights", "overrides": ["model=resnet18", "model.pretrained=true"]}
+    study = parse(yaml.safe_dump(STUDY | {"rows": [one, named, source]}), "here")
+    keep(results, study, "one", "short", 0, tmp_path)
+    assert cells(gather(study, results), 1)["verdict"] == expected
+
+
+def test_a_step_between_two_precisions_is_marked(results: Results, tmp_path: Path) -> None:
+    study = small()
+    for row in ("one", "two"):
+        keep(results, study, row, "short", 0, tmp_path / row, skill=1.0 if row == "one" else 2.0)
+    table = steps(gather(study, results))
+    assert table is not None
+    assert not any("†" in note for note in table.notes)
+    file = results.committed / "short" / "one-s0" / "environment.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"precision": "bf16"}))
+    found = gather(study, results)
+    table = steps(found)
+    assert table is not None
+    assert table.rows[0][2].text == "short, 1 run†"
+    assert table.notes[-1].startswith("†: trained in different precisions")
+
+
+@pytest.mark.parametrize(("skill", "title"), [(3.0, "Higher macro F1"), (0.2, "Lower macro F1"), (1.0, None)])
+def test_findings_say_which_steps_change_macro_f1(
+    results: Results, tmp_path: Path, skill: float, title: str | None
+) -> None:
+    study = small()
+    for row in ("one", "two"):
+        keep(results, study, row, "short", 0, tmp_path / row, skill=1.0 if row == "one" else skill)
+    found = gather(study, results)
+    told = {name: lines for name, lines in findings(found) if "macro F1" in name and lines}
+    assert list(told) == ([] if title is None else [f"{title} than the row it is held against"])
+    for (line,) in told.values():
+        assert line.startswith("the other against the one: ")
+        assert "(1 run each" in line
+
+
 def test_what_a_step_brings_is_measured_on_the_same_images(results: Results, tmp_path: Path) -> None:
     study = small()
     for row in ("one", "two"):
@@ -211,7 +316,7 @@ def test_what_a_step_brings_is_measured_on_the_same_images(results: Results, tmp
     assert table is not None
     ((name, against, profile, theirs, accuracy, _, f1),) = table.rows
     one, two = (outcome.tables[0] for outcome in found.outcomes[:2])
-    assert (name.text, against.text, profile.text) == ("the other", "the one", "short")
+    assert (name.text, against.text, profile.text) == ("the other", "the one", "short, 1 run")
     assert theirs.text == numbers.MISSING
     gained = float((two.predicted == two.labels).mean() - (one.predicted == one.labels).mean())
     assert accuracy.sort == pytest.approx(gained)
@@ -338,7 +443,7 @@ def test_a_step_is_taken_between_the_same_seeds(
         keep(results, study, row, "short", 0, tmp_path / f"{row}short")
     table = steps(gather(study, results))
     assert table is not None
-    assert [row[2].text for row in table.rows] == ["short"]
+    assert [row[2].text for row in table.rows] == ["short, 1 run"]
 
 
 @pytest.mark.parametrize("profile", PROFILES)
