@@ -1,7 +1,6 @@
 """The run folder: what lies where, and reading it. Writing is the business of `emotion.training`."""
 
 import json
-import re
 import shlex
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,6 @@ import yaml
 from emotion.errors import RunError
 
 FORMAT = 1
-_FOLDER = re.compile(r".+-f(\d+|x)-[0-9a-f]{8}$")
 
 Part = Literal["val", "test", "official_test", "val_last"]
 SCORED: tuple[Part, ...] = ("val", "test", "official_test")  # those that metrics.json has
@@ -37,6 +35,10 @@ class RunFolder:
             RunError: there is no run.
         """
         run = cls(Path(path).expanduser().resolve())
+        if run.path.is_file():
+            raise RunError(
+                f"expected a run folder, found a file: {run.path}. `emotion runs list` shows your runs."
+            )
         if not run.path.is_dir():
             raise RunError(
                 f"expected a run folder, found nothing at {run.path}. `emotion runs list` shows your runs."
@@ -110,6 +112,11 @@ class RunFolder:
         return self.status.get("state") == "finished"
 
     @property
+    def derived(self) -> bool:
+        """Whether no training made it: an ensemble, or a classifier on another run's features."""
+        return self.file("derived.json").is_file()
+
+    @property
     def whole(self) -> bool:
         """Finished, and not killed in the moments after."""
         return self.finished and self.file("report.html").is_file() and not self.checkpoint("last").exists()
@@ -128,7 +135,7 @@ class RunFolder:
         best = self.checkpoint("best")
         if best.is_file():
             return best
-        if self.file("derived.json").is_file():
+        if self.derived:
             why = "and never had any: it is made of other runs' predictions or features."
         elif not self.finished:
             why = f"yet (its state is {self.status['state']}). The command that began it continues it."
@@ -183,15 +190,12 @@ class RunFolder:
 
 
 def find(runs_dir: Path) -> list[RunFolder]:
-    """The runs of a folder, newest first."""
+    """The runs in a folder, whatever their names, newest first; without `latest`, which is one of them, and sweeps."""
     if not runs_dir.is_dir():
         return []
-    found = [
-        RunFolder(p)
-        for p in runs_dir.iterdir()
-        if _FOLDER.fullmatch(p.name) and p.is_dir() and not p.is_symlink()
-    ]
-    return sorted((r for r in found if r.file("status.json").is_file()), key=_last_written, reverse=True)
+    found = [RunFolder(p) for p in runs_dir.iterdir() if p.name != "latest" and not p.is_symlink()]
+    runs = (r for r in found if r.file("status.json").is_file() and not r.file("jobs.json").is_file())
+    return sorted(runs, key=_last_written, reverse=True)
 
 
 def _last_written(run: RunFolder) -> float:

@@ -12,7 +12,7 @@ app = typer.Typer(
 Where = Annotated[
     list[str],
     typer.Argument(
-        help="The download's folder, and keys as for training: data=fer2013 data.part=all. The set is recognised "
+        help="The download's folder, and keys as for training: data=lfw_ms data.part=all. The set is recognised "
         "where `data=` isn't given.",
         metavar="[ROOT] [KEY=VALUE…]",
     ),

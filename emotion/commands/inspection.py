@@ -257,12 +257,14 @@ def _original_sizes(config: RunConfig) -> np.ndarray:
     """(M, 2) width and height in pixels of images (or face boxes) as they are on disk: an even sample."""
     table = read_table(config.data, preparation_of(config.data, config.preprocess))
     rows = np.unique(np.linspace(0, len(table) - 1, _SIZED).astype(int))
-    if "width" in table.frame.columns:
-        return table.frame.select("width", "height").drop_nulls().to_numpy()[rows].astype(int)
-    sizes = []
-    for row in rows:
+    sizes: list[tuple[int, ...]] = []
+    for row in rows.tolist():
+        box = table.frame.row(row, named=True)
+        if box.get("width") is not None:  # extra images have none
+            sizes.append((int(box["width"]), int(box["height"])))
+            continue
         with suppress(DataError):  # counted by `prepare`
-            sizes.append(table.source.read(int(row)).shape[1::-1])
+            sizes.append(table.source.read(row).shape[1::-1])
     return np.array(sizes)
 
 

@@ -11,8 +11,10 @@ from rich.table import Table
 from emotion.commands.printing import print_table
 from emotion.errors import RunError
 from emotion.runs import SCORED, RunFolder, find
-from emotion.training.folder import locked, point_latest
+from emotion.training.folder import is_held, locked, point_latest
 
+STOPPED = "stopped"
+STOPPED_MEANS = f"{STOPPED}: it was killed before it was finished. The command that began it continues it."
 SHOWN = ("accuracy", "balanced_accuracy", "f1_macro")
 
 
@@ -23,32 +25,44 @@ def list_runs(runs_dir: Path) -> None:
             f"expected runs in {runs_dir.absolute()}, found none. --runs-dir names another folder."
         )
     table = Table(box=None, pad_edge=False)
-    for name in ("run", "state", "epoch", "val accuracy", "test accuracy", "test balanced", "finished"):
-        table.add_column(
-            name, justify="left" if name in ("run", "state", "finished") else "right", no_wrap=True
-        )
+    table.add_column("run", no_wrap=True)
+    table.add_column("state")  # folds into two lines where names are long
+    for name in ("val", "test", "balanced"):
+        table.add_column(name, justify="right", no_wrap=True)
+    notes = []
     for run in found:
-        table.add_row(*_row(run))
+        try:
+            row = _row(run)
+        except RunError as error:
+            row = [run.name, "unreadable"]
+            notes.append(f"unreadable: {error}")
+        table.add_row(*row)
+        if row[1].startswith(STOPPED) and STOPPED_MEANS not in notes:
+            notes.append(STOPPED_MEANS)
     print_table(table)
+    for note in notes:
+        print(note)
 
 
 def _row(run: RunFolder) -> list[str]:
-    try:
-        status = run.status
-        metrics = run.metrics if run.finished else {}
-    except RunError as error:
-        return [run.name, "unreadable", "", "", "", "", str(error)]
-    state = status["state"]
-    epoch = f"{status.get('epoch', 0)}/{status.get('epochs', '?')}"
+    status = run.status
+    state = _state(run, status)
+    if state == "finished":
+        metrics, how_far = run.metrics, status.get("finished", "")[: len("2026-03-02")]
+    else:
+        metrics, how_far = {}, f"{status.get('epoch', 0)}/{status.get('epochs', '?')}"
     return [
         run.name,
-        state,
-        epoch,
+        f"{state} {how_far}".rstrip(),
         _percent(metrics, "val", "accuracy"),
         _percent(metrics, "test", "accuracy"),
         _percent(metrics, "test", "balanced_accuracy"),
-        status.get("finished", ""),
     ]
+
+
+def _state(run: RunFolder, status: dict[str, Any]) -> str:
+    """As the status says, but `stopped` where no process works on what it says is running."""
+    return STOPPED if status["state"] == "running" and not is_held(run.path) else str(status["state"])
 
 
 def _percent(metrics: dict[str, Any], part: str, name: str) -> str:
@@ -60,8 +74,10 @@ def show_run(run: Path, runs_dir: Path) -> None:
     folder = _named(run, runs_dir)
     status = folder.status
     print(folder.path)
-    print(f"state     {status['state']}, attempt {status['attempt']}", end="")
-    print(f", epoch {status['epoch']} of {status['epochs']}")
+    state = _state(folder, status)
+    print(f"state     {state}, attempt {status['attempt']}, epoch {status['epoch']} of {status['epochs']}")
+    if state == STOPPED:
+        print(STOPPED_MEANS)
     if "started" in status:  # a person's answers have no such thing
         print(
             f"started   {status['started']}"
@@ -95,7 +111,8 @@ def remove_runs(names: list[Path], runs_dir: Path, yes: bool) -> None:
     latest = runs_dir / "latest"
     if latest.is_symlink() and not latest.exists():
         latest.unlink()
-        for newest in find(runs_dir)[:1]:
+        trained = (run for run in find(runs_dir) if not run.derived)
+        if (newest := next(trained, None)) is not None:
             point_latest(newest)
 
 

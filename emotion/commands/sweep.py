@@ -4,6 +4,7 @@ from pathlib import Path
 
 from emotion.errors import RunError
 from emotion.reporting.sweep import SweepFolder, write_tables
+from emotion.runs import RunFolder
 from emotion.training.progress import resampling
 
 
@@ -17,14 +18,27 @@ def table(folder: Path, test: bool) -> None:
 
 
 def list_sweeps(sweeps_dir: Path) -> None:
-    """A line for each sweep: its folder, its jobs, what was swept."""
+    """A line for each sweep: its folder, its jobs, what was swept. What can't be read hides nothing else."""
     folders = sorted(sweeps_dir.glob("*/jobs.json"), key=lambda path: -path.stat().st_mtime)
     if not folders:
         raise RunError(
             f"expected sweeps in {sweeps_dir.absolute()}, found none. `python train.py -m …` makes one."
         )
     for path in folders:
-        sweep = SweepFolder.open(path.parent)
-        finished = sum(run.finished for run in sweep.runs())
-        swept = ", ".join(sweep.swept()) or "folds"
-        print(f"{path.parent}  {finished}/{len(sweep.jobs)} finished  {swept}")
+        try:
+            sweep = SweepFolder.open(path.parent)
+        except RunError as error:
+            print(f"{path.parent}  unreadable: {error}")
+            continue
+        states = [_state(run) for run in sweep.runs()]
+        jobs = f"{states.count('finished')}/{len(sweep.jobs)} finished"
+        if unreadable := states.count("unreadable"):
+            jobs += f", {unreadable} unreadable"
+        print(f"{path.parent}  {jobs}  {', '.join(sweep.swept()) or 'folds'}")
+
+
+def _state(run: RunFolder) -> str:
+    try:
+        return str(run.status["state"])
+    except RunError:
+        return "unreadable"

@@ -107,7 +107,7 @@ def make_split(
 
     With `per_class`, a balanced subset of everything but the frame's test part is split as if the frame had no split,
     and that test part is kept beside. Samples marked "extra" train whatever the rest does, but those with the pixels
-    of an image that selects or is scored are left out.
+    of an image that selects or is scored, or in its cluster of near duplicates, are left out.
 
     Args:
         frame: id, label, split, and group, digest and cluster (of near duplicates) where known.
@@ -150,18 +150,16 @@ def make_split(
         manifest=found.manifest,
         official_test=beside,
     )
-    found_leaks = leaks(frame, split)
-    if not leaky:
-        _refuse_own_leaks(found_leaks, split.manifest["made"])
     warnings = list(split.manifest["warnings"])
     if extra.any():
         split, left_out = _with_extra(frame, split, np.flatnonzero(extra))
         split.manifest["extra"] = int(extra.sum()) - left_out
         if left_out:
-            warnings.append(
-                f"{left_out} extra images are identical to one of validation or test and left out."
-            )
-        found_leaks = leaks(frame, split)
+            alike = "identical or nearly identical" if "cluster" in frame.columns else "identical"
+            warnings.append(f"{left_out} extra images are {alike} to one of validation or test and left out.")
+    found_leaks = leaks(frame, split)
+    if not leaky:
+        _refuse_own_leaks(found_leaks, split.manifest["made"])
     _describe(frame, split, names, found_leaks, warnings)
     if per_class is not None:
         split.manifest["per_class"] = per_class
@@ -220,12 +218,12 @@ def _balanced_subset(
 
 def _with_extra(frame: pl.DataFrame, split: Split, extra: np.ndarray) -> tuple[Split, int]:
     """The split with `extra` in its training part, and how many of them were left out."""
-    if "digest" in frame.columns:
-        judged = np.concatenate([split.part(name) for name in split.names if name != "train"])
-        twins = frame["digest"].gather(extra).is_in(frame["digest"].gather(judged).implode()).to_numpy()
-        kept = extra[~twins]
-    else:
-        kept = extra
+    judged = np.concatenate([split.part(name) for name in split.names if name != "train"])
+    kept = extra
+    for column in ("digest", "cluster"):
+        if column in frame.columns:
+            twins = frame[column].gather(kept).is_in(frame[column].gather(judged).implode())
+            kept = kept[~twins.fill_null(False).to_numpy()]
     return replace(split, train=np.sort(np.concatenate([split.train, kept]))), len(extra) - len(kept)
 
 

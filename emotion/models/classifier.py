@@ -1,5 +1,6 @@
 """The LightningModule: uint8 batches in, loss and metrics out."""
 
+import math
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -24,6 +25,7 @@ from emotion.models.optimizers import parameter_groups
 from emotion.schema import RunConfig
 
 Batch = dict[str, Tensor]
+_NAMED = 5  # images of a batch that a message lists
 
 
 class ExpressionClassifier(pl.LightningModule):
@@ -199,19 +201,30 @@ class ExpressionClassifier(pl.LightningModule):
         self.val_confusion.reset()
         return counts
 
-    def stop_on_nan(self) -> None:
+    def stop_on_nan(self, val_loss: float = 0.0) -> None:
         """
+        Args:
+            val_loss: of the epoch, once it is known.
+
         Raises:
-            RunError: a loss of this epoch was no number; the text names the images.
+            RunError: a loss of this epoch was no number; the text names images of the batch.
         """
         batch = int(self._first_bad)
-        if batch < 0:
-            return
-        ids = self.trainer.datamodule.batch_ids(self.current_epoch, batch)  # type: ignore[attr-defined]
-        raise RunError(
-            f"the loss is no longer a number, first in batch {batch} of epoch {self.current_epoch}, with the images "
-            f"{', '.join(ids)}. A smaller optimizer.lr, trainer.gradient_clip=1 or trainer.precision=fp32 may help."
-        )
+        if batch >= 0:
+            ids = self.trainer.datamodule.batch_ids(self.current_epoch, batch)  # type: ignore[attr-defined]
+            more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+            raise _diverged(
+                f"the loss is no longer a number, first in batch {batch} of epoch {self.current_epoch}, with the "
+                f"images {', '.join(ids[:_NAMED])}{more}"
+            )
+        if not math.isfinite(val_loss):
+            raise _diverged(f"the validation loss is no longer a number after epoch {self.current_epoch}")
+
+
+def _diverged(said: str) -> RunError:
+    return RunError(
+        f"{said}. A smaller optimizer.lr, trainer.gradient_clip=1 or trainer.precision=fp32 may help."
+    )
 
 
 @contextmanager
@@ -226,7 +239,10 @@ def _whole_floats() -> Iterator[None]:
 
 
 class _LogLoss(MeanMetric):
-    """−log of the probability given to the label, the mean over images."""
+    """−log of the probability given to the label, the mean over images; NaN where one of them is."""
+
+    def __init__(self) -> None:
+        super().__init__(nan_strategy=math.nan)  # by default it leaves those images out
 
     def update(self, preds: Tensor, target: Tensor) -> None:  # type: ignore[override]
         super().update(-preds.gather(1, target[:, None]).clamp(min=torch.finfo(torch.float32).tiny).log())

@@ -101,10 +101,10 @@ class EpochKeeper(lightning.Callback):
     def on_train_epoch_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Runs after the epoch's validation."""
         assert isinstance(pl_module, ExpressionClassifier)
-        pl_module.stop_on_nan()  # before anything is written
+        totals = pl_module.training_totals() | pl_module.validation_totals()
+        pl_module.stop_on_nan(totals["val/loss"])  # before anything is written
         seconds = time.perf_counter() - self._started
         self.train_s += seconds
-        totals = pl_module.training_totals() | pl_module.validation_totals()
         row = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
@@ -134,10 +134,7 @@ class EpochKeeper(lightning.Callback):
         return -1.0 if self.config.trainer.monitor == "loss" else 1.0
 
     def _is_best(self, row: dict[str, float]) -> bool:
-        value = row[self.monitor]
-        if math.isnan(value):
-            return self.best is None
-        return self.best is None or self._sign() * (value - self.best["value"]) > 0
+        return self.best is None or self._sign() * (row[self.monitor] - self.best["value"]) > 0
 
     def _should_stop(self) -> bool:
         stopping = self.config.callbacks.early_stopping

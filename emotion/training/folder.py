@@ -67,6 +67,18 @@ def locked(path: Path) -> Iterator[None]:
         yield
 
 
+def is_held(path: Path) -> bool:
+    """Whether a process holds the run folder `path`. One that was killed doesn't any more, whatever its status says."""
+    try:
+        with (path / LOCK).open() as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except OSError:
+        return True  # somebody does, or the file system can't say
+    return False
+
+
 def _owner(text: str) -> str:
     try:
         owner = json.loads(text)

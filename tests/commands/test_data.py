@@ -1,5 +1,6 @@
 """`emotion data …` on small sets, from what is typed to what is printed and written."""
 
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from emotion.cli import app
+from emotion.commands.inspection import described
 from emotion.data import mimic
 from emotion.data.layout import find_below
 from emotion.data.recognise import data_sets, needs_root, recognise
@@ -188,6 +190,28 @@ def test_stats_are_those_of_the_table(tmp_path: Path, lfw: Path) -> None:
         ["happiness", "4"]
     ]
     assert (tmp_path / "stats.png").stat().st_size > 10_000
+
+
+def test_stats_of_face_boxes_and_extra_images_that_have_none(tmp_path: Path) -> None:
+    """Every row is sampled: fewer boxes than rows, and the last rows have none."""
+    table = ["file,expression,x,y,w,h"]
+    for number in range(8):
+        noise = np.random.default_rng(number).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / f"{number}.png")
+        table.append(f"{number}.png,{('happiness', 'anger')[number % 2]},4,4,30,40")
+    (tmp_path / "faces.csv").write_text("\n".join(table))
+    (tmp_path / "made" / "anger").mkdir(parents=True)
+    for number in range(3):
+        Image.new("RGB", (20 + number, 20)).save(tmp_path / "made" / "anger" / f"{number}.png")
+    keys = ("data=csv", "data.path=file", "data.label=expression", "data.box=[x,y,w,h]")
+    said = call("stats", tmp_path, *keys, f"data.extra={tmp_path / 'made'}", "--out", tmp_path / "s.png")
+    assert "30 × 40 px in the middle, 20 × 20 to 30 × 40 (of 11)" in said
+
+
+@pytest.mark.parametrize("command", ["check", "prepare", "show", "stats", "audit"])
+def test_the_keys_that_the_help_shows_can_be_typed(command: str) -> None:
+    (shown,) = re.findall(r"data=\w+ data\.\w+=\w+", " ".join(call(command, "--help").split()))
+    described(shown.split())
 
 
 def test_audit_writes_a_page_and_a_csv_that_training_takes(fer_folders: Path, tmp_path: Path) -> None:  # noqa: F811

@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
-from PIL import Image
+from PIL import Image, ImageEnhance
 
 from emotion.data.dataset import open_store, split_store
 from emotion.data.splits import Split, make_split
@@ -96,6 +97,44 @@ def test_an_extra_twin_of_a_judged_image_is_left_out(make_frame: Callable[..., p
     assert split.manifest["extra"] == 1
     assert split.manifest["leaks"] == []
     assert "2 extra images are identical to one of validation or test" in split.manifest["warnings"][-1]
+
+
+@pytest.fixture
+def near_twins(folder: Path, tmp_path: Path) -> Path:
+    """The extra images, with brighter copies of an image of each part beside them."""
+    config = configured(tmp_path, "data.group_by=duplicate")
+    store = open_store(config.data, config.preprocess, config.machine.cache_dir)
+    split = split_store(config, store)
+    for part in ("train", "val", "test"):
+        image = Image.fromarray(np.asarray(store.images[int(split.part(part)[0])]))
+        ImageEnhance.Brightness(image).enhance(1.2).save(folder / "fear" / f"of_{part}.png")
+    return folder
+
+
+def test_an_extra_near_twin_of_a_judged_image_is_left_out(near_twins: Path, tmp_path: Path) -> None:
+    frame, split = opened(configured(tmp_path, f"data.extra={near_twins}", "data.group_by=duplicate"))
+    trained = set(frame["id"].gather(split.train))
+    assert "extra/fear/of_train.png" in trained
+    assert not trained & {"extra/fear/of_val.png", "extra/fear/of_test.png"}
+    assert split.manifest["extra"] == 6
+    assert split.manifest["leaks"] == []
+    assert (
+        "2 extra images are identical or nearly identical to one of validation or test and left out."
+        in split.manifest["warnings"]
+    )
+
+
+def test_an_extra_near_twin_that_stayed_would_be_noticed(
+    near_twins: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The sabotage: all of them train."""
+
+    def careless(frame: pl.DataFrame, split: Split, extra: np.ndarray) -> tuple[Split, int]:
+        return replace(split, train=np.sort(np.concatenate([split.train, extra]))), 0
+
+    monkeypatch.setattr("emotion.data.splits._with_extra", careless)
+    with pytest.raises(DataError, match=r"not sound: 1 samples of val share their near duplicate with train"):
+        opened(configured(tmp_path, f"data.extra={near_twins}", "data.group_by=duplicate"))
 
 
 def test_they_are_part_of_the_identity_by_content_not_by_place(folder: Path, tmp_path: Path) -> None:

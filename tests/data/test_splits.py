@@ -353,6 +353,27 @@ def test_a_fold_that_loses_a_sample_or_shows_it_twice_is_noticed(make_frame: Mak
     assert "the test part depends on the fold" in incomplete(frame, moved)
 
 
+@pytest.mark.parametrize("changes", [{}, {"per_class": 10}, {"leaky": True}])
+def test_an_extra_near_twin_of_a_judged_image_trains_nobody(
+    make_frame: MakeFrame, changes: dict[str, Any]
+) -> None:
+    """In a published test part, too, and where most images have no near duplicate."""
+    frame = make_frame([0, 1] * 40, splits=["train"] * 60 + ["test"] * 20)
+    extra = make_frame([0, 1, 0]).with_columns(id="extra/" + pl.col("id"), split=pl.lit("extra"))
+    extra = extra.with_columns(digest="extra/" + pl.col("digest"))
+    nobody = pl.Series("cluster", [None] * 80, dtype=pl.String)
+    clusters = [*nobody.scatter(75, "twin"), "twin", "others", None]
+    both = pl.concat([frame, extra]).with_columns(cluster=pl.Series(clusters))
+    split = split_of(both, **changes)
+    judged = np.isin(75, np.concatenate([split.val, split.test, split.official_test]))
+    assert judged
+    assert [row for row in (80, 81, 82) if row in split.train] == [81, 82]
+    assert split.manifest["extra"] == 2
+    assert any(
+        said.startswith("1 extra images are identical or nearly") for said in split.manifest["warnings"]
+    )
+
+
 # The real thing
 
 

@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import shutil
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from emotion.data.dataset import open_store
 from emotion.errors import ConfigError, RunError
 from emotion.evaluation import predictions
 from emotion.launch import compose
-from emotion.models.classifier import ExpressionClassifier
+from emotion.models.classifier import ExpressionClassifier, validation_metrics
 from emotion.runs import RunFolder
 from emotion.training import checkpoint
 from emotion.training.assemble import make_data
@@ -281,11 +282,35 @@ def test_nan_stops_with_the_batch_s_images(run: Train) -> None:
     ) as caught:
         run("optimizer=sgd", "optimizer.lr=1e30", "optimizer.nesterov=false", "optimizer.momentum=0")
     assert "optimizer.lr" in str(caught.value)
-    ids = str(caught.value).split("with the images ")[1].split(". A smaller")[0].split(", ")
-    assert len(ids) == 16
+    named = str(caught.value).split("with the images ")[1].split(". A smaller")[0]
+    assert named.endswith(" and 11 more")
+    assert len(named.split(", ")) == 5
 
 
-@pytest.mark.filterwarnings("ignore:Encountered .nan. values")
+@pytest.mark.parametrize("monitor", ["loss", "accuracy"])
+def test_a_validation_loss_that_is_no_number_stops_before_anything_is_written(
+    run: Train, tmp_path: Path, monitor: str
+) -> None:
+    """The only step of the only epoch breaks the weights: its own loss was still one of whole ones."""
+    with pytest.raises(
+        RunError, match=r"validation loss is no longer a number after epoch 0\. .*optimizer\.lr"
+    ):
+        run(
+            *("optimizer=sgd", "optimizer.lr=1e30", "schedule=constant", "trainer.max_epochs=1"),
+            *("trainer.limit_train_batches=1", f"trainer.monitor={monitor}"),
+        )
+    (folder,) = (tmp_path / "runs").glob("drawn-*")
+    assert RunFolder.open(folder).status["state"] == "failed"
+    assert not list(folder.glob("checkpoints/*"))
+    assert not (folder / "metrics.csv").exists()
+
+
+def test_one_image_without_an_answer_is_in_the_validation_loss() -> None:
+    metrics = validation_metrics(2)
+    metrics.update(torch.tensor([[0.5, 0.5], [math.nan, math.nan]]), torch.tensor([0, 1]))
+    assert math.isnan(metrics.compute()["loss"])
+
+
 def test_nan_is_never_written_however_seldom_it_is_looked_for(
     run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

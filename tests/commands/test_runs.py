@@ -1,0 +1,136 @@
+"""`emotion runs list|show|rm` and `emotion sweep list`: every run is there, named in full, whatever state it is in."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from emotion.cli import app
+from emotion.runs import RunFolder
+from emotion.training.derived import write_ensemble
+from emotion.training.folder import locked
+from tests.reporting import fakes
+
+LONG = "tf_efficientnet_lite0"
+
+
+def call(*arguments: object) -> str:
+    done = CliRunner().invoke(app, [str(a) for a in arguments], catch_exceptions=False)
+    assert done.exit_code == 0, done.output
+    return done.output
+
+
+def make(folder: Path, model: str = "minivgg", **options: Any) -> RunFolder:
+    return fakes.make_run(folder, count=60, config={"model.name": model}, **options)
+
+
+def became(run: RunFolder, **changes: Any) -> RunFolder:
+    run.file("status.json").write_text(json.dumps({**run.status, **changes}))
+    return run
+
+
+def cut(run: RunFolder) -> RunFolder:
+    run.file("status.json").write_text(run.file("status.json").read_text()[:50])
+    return run
+
+
+def row(said: str, run: RunFolder) -> list[str]:
+    (line,) = [line for line in said.splitlines() if line.startswith(run.name)]
+    return line.removeprefix(run.name).split()
+
+
+@pytest.fixture
+def terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is printed goes to one of 80 columns that knows no colours."""
+    for name, value in {"FORCE_COLOR": "1", "TERM": "dumb", "COLUMNS": "80"}.items():
+        monkeypatch.setenv(name, value)
+
+
+def test_a_terminal_of_80_columns_shows_names_and_states_in_full(terminal: None, tmp_path: Path) -> None:
+    finished, running = make(tmp_path, LONG), became(make(tmp_path), state="interrupted", epoch=3)
+    said = call("runs", "list", "--runs-dir", tmp_path)
+    lines = said.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in said
+    assert row(said, finished)[0] == "finished"
+    assert "2026-03-02" in lines[1 + [line.startswith(finished.name) for line in lines].index(True)]
+    assert row(said, running)[0] == "interrupted"
+    scores = [f"{finished.metrics[part]['accuracy']:.1%}" for part in ("val", "test")]
+    assert row(said, finished)[1:] == scores
+
+
+def test_a_name_that_has_no_room_is_whole_all_the_same(terminal: None, tmp_path: Path) -> None:
+    run = became(make(tmp_path, "a_network_of_the_longest_name_" * 3), state="interrupted", epoch=3)
+    assert row(call("runs", "list", "--runs-dir", tmp_path), run)[0] == "interrupted"
+
+
+def test_a_pipe_has_a_line_a_run(tmp_path: Path) -> None:
+    run = make(tmp_path, LONG)
+    said = call("runs", "list", "--runs-dir", tmp_path)
+    assert row(said, run)[:2] == ["finished", "2026-03-02"]
+    assert len(said.splitlines()) == 2
+
+
+def test_a_killed_run_is_stopped_and_one_that_is_held_is_running(tmp_path: Path) -> None:
+    run = became(make(tmp_path), state="running", epoch=3, epochs=30, commit=None, dirty=False)
+    run.file("metrics.json").unlink()
+    with locked(run.path):
+        assert row(call("runs", "list", "--runs-dir", tmp_path), run) == ["running", "3/30"]
+        assert "state     running, attempt 1, epoch 3 of 30" in call("runs", "show", run.path)
+    held = run.file("lock").read_text()
+    for _ in range(2):  # and looking leaves no trace
+        said = call("runs", "list", "--runs-dir", tmp_path)
+        assert row(said, run) == ["stopped", "3/30"]
+        assert "The command that began it continues it." in said
+    assert "state     stopped, attempt 1, epoch 3 of 30" in call("runs", "show", run.path)
+    assert run.file("lock").read_text() == held
+    run.file("lock").unlink()  # a copy without
+    assert row(call("runs", "list", "--runs-dir", tmp_path), run) == ["stopped", "3/30"]
+
+
+def test_an_ensemble_is_listed_and_latest_is_never_one(tmp_path: Path) -> None:
+    runs = [make(tmp_path, hash8=f"{number:08x}") for number in (1, 2)]
+    made = write_ensemble(runs, tmp_path / "both [ours]", "emotion ensemble …")
+    said = call("runs", "list", "--runs-dir", tmp_path)
+    assert row(said, made)[0] == "finished"
+    (tmp_path / "latest").symlink_to(runs[1].name)
+    call("runs", "rm", runs[1].name, "--yes", "--runs-dir", tmp_path)
+    assert (tmp_path / "latest").resolve().name == runs[0].name
+    call("runs", "rm", runs[0].name, "--yes", "--runs-dir", tmp_path)
+    assert not (tmp_path / "latest").is_symlink()
+
+
+def test_an_unreadable_run_hides_no_other_and_says_why(terminal: None, tmp_path: Path) -> None:
+    whole, broken = make(tmp_path), cut(make(tmp_path, LONG))
+    said = call("runs", "list", "--runs-dir", tmp_path)
+    assert row(said, whole)[0] == "finished"
+    assert row(said, broken) == ["unreadable"]
+    assert f"unreadable: {broken.file('status.json').resolve()} is not whole" in said
+
+
+def sweep(folder: Path, runs: list[RunFolder]) -> Path:
+    folder.mkdir(parents=True)
+    jobs = [
+        {"configuration": str(number), "folder": f"../../runs/{run.name}", "choices": {"seed": str(number)}}
+        for number, run in enumerate(runs)
+    ]
+    (folder / "jobs.json").write_text(json.dumps({"format": 1, "jobs": jobs}))
+    return folder
+
+
+def test_a_half_written_run_stops_no_list_of_sweeps(tmp_path: Path) -> None:
+    runs = [make(tmp_path / "runs", hash8=f"{number:08x}") for number in (1, 2, 3)]
+    one, two = sweep(tmp_path / "sweeps" / "one", runs), sweep(tmp_path / "sweeps" / "two", runs[1:])
+    shutil.copytree(one, tmp_path / "sweeps" / "cut")
+    (tmp_path / "sweeps" / "cut" / "jobs.json").write_text("{")
+    cut(runs[0])
+    said = call("sweep", "list", "--sweeps-dir", tmp_path / "sweeps")
+    assert f"{one}  2/3 finished, 1 unreadable  seed" in said
+    assert f"{two}  2/2 finished  seed" in said
+    assert re.search(
+        rf"^{re.escape(str(tmp_path))}/sweeps/cut  unreadable: expected a sweep folder", said, re.M
+    )

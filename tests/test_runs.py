@@ -1,0 +1,47 @@
+"""Which folders are runs."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from emotion.errors import RunError
+from emotion.runs import RunFolder, find
+
+
+def status(folder: Path, second: int) -> None:
+    folder.mkdir(parents=True)
+    (folder / "status.json").write_text("{}")
+    os.utime(folder / "status.json", (second, second))
+
+
+def test_runs_are_found_whatever_their_names_newest_first(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    status(runs / "drawn-minivgg-fx-12345678", 1)
+    status(runs / "drawn-minivgg-fx-12345678" / "attempts" / "1", 9)
+    status(runs / "both [a]", 2)
+    status(runs / "3f2a", 3)
+    (runs / "3f2a" / "jobs.json").write_text("{}")  # a sweep
+    status(tmp_path / "elsewhere", 4)
+    (runs / "linked").symlink_to(tmp_path / "elsewhere")
+    status(runs / "latest", 5)  # a copy that followed the link
+    (runs / "empty").mkdir()
+    (runs / "notes.txt").write_text("")
+    assert [run.name for run in find(runs)] == ["both [a]", "drawn-minivgg-fx-12345678"]
+    assert find(tmp_path / "nowhere") == []
+
+
+def test_a_file_is_not_called_missing(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("words")
+    with pytest.raises(RunError, match=r"expected a run folder, found a file: .*README\.md"):
+        RunFolder.open(tmp_path / "README.md")
+    with pytest.raises(RunError, match="found nothing at"):
+        RunFolder.open(tmp_path / "nowhere")
+
+
+def test_reading_runs_imports_no_torch() -> None:
+    code = "import sys; import emotion.runs, emotion.commands.runs; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
