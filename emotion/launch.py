@@ -6,13 +6,14 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from emotion import schema
 from emotion.errors import ConfigError, EmotionError
+from emotion.registry import entries
 from emotion.training.environment import TYPED
 
 CONFIG_NAME = "train"
@@ -42,11 +43,15 @@ def prepare(arguments: Sequence[str], multirun: bool = False, folders: Sequence[
     Args:
         folders: of further configuration files, beside those that --config-dir names in `arguments`.
 
+    Raises:
+        ConfigError: an unknown choice of a group without names, a path that is empty, several values without -m.
+
     >>> prepare(["trainer.max_epochs=2", "model=resnet34", "seed=1"])
     ['++trainer.max_epochs=2', '~model', '++model.name=resnet34', '++seed=1']
     """
     folders = (*folders, *extra_folders(arguments))
     groups = {*schema.GROUPS, "experiment"}
+    paths = schema.path_keys()
     prepared: list[str] = []
     for argument in _last_choices(arguments, groups):
         match = re.fullmatch(r"(\+{0,2})([^=~+-][^=]*)=(.*)", argument, re.DOTALL)
@@ -54,15 +59,17 @@ def prepare(arguments: Sequence[str], multirun: bool = False, folders: Sequence[
             prepared.append(argument)
             continue
         prefix, key, value = match.groups()
+        if key in paths or key in _QUOTED_KEYS:
+            if not value:
+                raise ConfigError(f"{key}: expected a value, found nothing (is a variable unset?).")
+            value = _quote_sweep(value, multirun, expand=key in paths)
+        if not multirun and not key.startswith("hydra") and _is_sweep(f"{key}={value}"):
+            raise ConfigError(_several(argument.lstrip("+"), arguments))
         if key in groups and not prefix:
             prepared += _choice(key, value, folders, multirun)
         elif key in groups or key.startswith("hydra") or "@" in key or "/" in key:
             prepared.append(argument)
         else:
-            if key in schema.path_keys() | _QUOTED_KEYS:
-                if not value:
-                    raise ConfigError(f"{key}: expected a value, found nothing (is a variable unset?).")
-                value = _quote_sweep(value, multirun, expand=key not in _QUOTED_KEYS)
             prepared.append(f"++{key}={value}")
     return prepared + [one for one in _against_experiment(arguments, folders) if one not in prepared]
 
@@ -128,11 +135,38 @@ def _file(group: str, choice: str | None, folders: tuple[Path, ...]) -> dict[str
 
 def _choice(group: str, value: str, folders: tuple[Path, ...], multirun: bool) -> list[str]:
     known = choices(group, *folders)
-    if value in known or value == "null" or (multirun and re.search(r"[,(]", value)):
+    if value in known or (multirun and re.search(r"[,(]", value)):
         return [f"{group}={value}"]
-    if group == "experiment":
-        raise ConfigError(f"experiment: expected one of {', '.join(known)}, found {value!r}.")
+    null = value.lower() == "null"
+    if group == "experiment" and null:
+        return []
+    if null or not (group == "model" or entries(group)):
+        names = [*known, *(name for name in entries(group) if name not in known)]
+        more = ", or any name that timm knows" if group == "model" else ""
+        raise ConfigError(
+            f"{group}: expected one of {', '.join(names)}{more}, found {'null' if null else repr(value)}."
+        )
     return [f"~{group}", f"++{group}.name={value}"]
+
+
+def _is_sweep(override: str) -> bool:
+    """Whether Hydra takes the value for several ones: commas outside brackets and quotes, choice(…), range(…)."""
+    if not re.search(r"[,(]", override):
+        return False
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    try:
+        return bool(OverridesParser.create().parse_override(override).is_sweep_override())
+    except HydraException:
+        return False  # Hydra says what is wrong with it
+
+
+def _several(override: str, arguments: Sequence[str]) -> str:
+    """What to say of several values where one is expected."""
+    key, _, values = override.partition("=")
+    said = f"{override}: several values need -m: python train.py -m {shlex.join(arguments)}"
+    return f"{said}\nA list has brackets: '{key}=[{values}]'" if schema.takes_list(key) else said
 
 
 def extra_folders(arguments: Sequence[str]) -> tuple[Path, ...]:
@@ -261,6 +295,20 @@ class JobComposer:
         return check(composed)
 
 
+def _option(arguments: Sequence[str], *names: str) -> tuple[str | None, list[str]]:
+    """The value of an option, and the arguments without it.
+
+    >>> _option(["--cfg", "job", "seed=1"], "--cfg", "-c"), _option(["-p=data"], "--package", "-p")
+    (('job', ['seed=1']), ('data', []))
+    """
+    for place, argument in enumerate(arguments):
+        name, equals, value = argument.partition("=")
+        if name in names:
+            end = place + (1 if equals else 2)
+            return value or "".join(arguments[place + 1 : end]), [*arguments[:place], *arguments[end:]]
+    return None, list(arguments)
+
+
 def main(typed: Sequence[str] | None = None) -> None:
     """What `python train.py …` does: one run, or with -m a sweep.
 
@@ -275,15 +323,27 @@ def main(typed: Sequence[str] | None = None) -> None:
         return
     multirun = bool({"-m", "--multirun"} & set(arguments))
     os.environ[TYPED] = shlex.join(typed or sys.argv)  # a sweep's jobs, processes of their own, inherit it
+    task: Callable[[Any], None] = _run
+    shown, others = _option(arguments, "--cfg", "-c")
     try:
-        sys.argv[1:] = prepare(arguments, multirun)
+        if shown is not None and multirun:
+            raise ConfigError(
+                "--cfg shows the configuration of one run: leave out -m, and give each key one value."
+            )
+        if shown == "job":
+            package, others = _option(others, "--package", "-p")
+            task = partial(_show, package=package)
+            prepared = prepare([one for one in others if one != "--resolve"])
+            sys.argv[1:] = ["--run", *prepared]  # without --run Hydra composes twice, to find out
+        else:
+            sys.argv[1:] = prepare(arguments, multirun)
     except EmotionError as error:
         fail(error)
     import hydra
 
     if multirun:
         sys.path.append(str(Path(__file__).parent / "training" / "hydra"))  # where hydra_plugins lies
-    hydra.main(config_path=str(conf_dir()), config_name=CONFIG_NAME, version_base="1.3")(_run)()
+    hydra.main(config_path=str(conf_dir()), config_name=CONFIG_NAME, version_base="1.3")(task)()
 
 
 def _run(composed: Any) -> None:
@@ -299,6 +359,25 @@ def _run(composed: Any) -> None:
     except KeyboardInterrupt:
         print(f"\nInterrupted. {again} continues this run.", file=sys.stderr)
         sys.exit(130)
+
+
+def _show(composed: Any, package: str | None) -> None:
+    """Print the checked configuration, or a section of it, as a configuration file has it."""
+    import yaml
+
+    try:
+        section: Any = check(composed).plain()
+        for part in package.split(".") if package else ():
+            section = section.get(part) if isinstance(section, dict) else None
+        if not isinstance(section, dict):
+            raise ConfigError(
+                f"--package: expected a section of the configuration, such as trainer, found {package!r}."
+            )
+    except EmotionError as error:
+        fail(error)
+    if package:
+        print(f"# @package {package}")
+    print(yaml.safe_dump(section, sort_keys=False, allow_unicode=True), end="")
 
 
 def fail(error: EmotionError) -> None:

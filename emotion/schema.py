@@ -4,13 +4,9 @@
 problem. The files in `conf/` hold the same defaults, so that Hydra can show them; a test compares the two.
 """
 
-import difflib
-import re
 from collections.abc import Iterator
-from functools import cache
-from importlib.util import find_spec
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 from pydantic import (
     AfterValidator,
@@ -24,7 +20,9 @@ from pydantic import (
 from pydantic.fields import FieldInfo
 
 from emotion.errors import ConfigError
+from emotion.network_names import network_names
 from emotion.registry import Group, Named, entries, register
+from emotion.schema_errors import leaves, meant, nearest, problems_of, suggest
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -326,8 +324,7 @@ class ModelConfig(Named):
     def _known(cls, name: str) -> str:
         known = network_names()
         if name.partition(".")[0] not in known:  # timm's tag of weights stands behind a point
-            near = difflib.get_close_matches(name, known, n=3)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            hint = suggest(nearest(name, known, n=3))
             raise ValueError(f"expected a network that timm or this project knows, found {name!r}{hint}")
         return name
 
@@ -651,7 +648,7 @@ class LoggerConfig(Named):
         for name in also:
             if name not in known:
                 raise ValueError(
-                    f"expected some of {', '.join(known)}, found {name!r}{_suggest(name, known)}"
+                    f"expected some of {', '.join(known)}, found {name!r}{suggest(nearest(name, known))}"
                 )
         return also
 
@@ -819,24 +816,6 @@ class RunConfig(TopLevel):
 GROUPS = tuple(key for key in RunConfig.model_fields if key not in TopLevel.model_fields)
 
 
-@cache
-def network_names() -> frozenset[str]:
-    """The names given to timm by `@register_model` in timm's and our sources, found without importing either."""
-    folders = []
-    for package, below in (("timm", "models"), ("emotion", "models/networks")):
-        spec = find_spec(package)
-        if spec is not None and spec.submodule_search_locations:
-            folders.append(Path(spec.submodule_search_locations[0]) / below)
-    pattern = re.compile(r"^@register_model(?:\([^)]*\))?\s*\ndef (\w+)", re.MULTILINE)
-    found = {
-        name
-        for folder in folders
-        for file in folder.rglob("*.py")
-        for name in pattern.findall(file.read_text())
-    }
-    return frozenset(found | set(entries("model")))
-
-
 def schema_of(group: str, name: str | None) -> type[Group] | None:
     """The schema that checks `group` when it chooses `name`; None where the name is unknown."""
     if group in _SINGLE:
@@ -849,93 +828,40 @@ def schema_of(group: str, name: str | None) -> type[Group] | None:
     return entry.schema if entry else None
 
 
-def _suggest(word: str, known: Any) -> str:
-    near = difflib.get_close_matches(word, list(known), n=1)
-    return f"; did you mean {near[0]}?" if near else ""
+def dotted_keys() -> Iterator[tuple[str, FieldInfo]]:
+    """The dotted names of all keys but a group's choice, each with its field: once for every choice that has it."""
+    yield from TopLevel.model_fields.items()
+    for group in GROUPS:
+        for schema in _schemas_of(group):
+            yield from (item for item in _keys_in(group, schema) if item[0] != f"{group}.name")
 
 
-def _unknown_key(group: str, name: str | None, schema: type[Group], path: tuple[str, ...]) -> str:
-    """What to say of a key that the schema doesn't have."""
-    key = path[-1]
-    fields: Any = schema.model_fields
-    for part in path[:-1]:
-        annotation = fields[part].annotation if part in fields else None
-        fields = getattr(annotation, "model_fields", {})
-    owners = [other for other, entry in entries(group).items() if key in entry.schema.model_fields]
-    choice = f" of {group}={name}" if name else (f" of {group}" if group else "")
-    if owners:
-        return f"unknown key{choice}; it belongs to {' and '.join(f'{group}={owner}' for owner in owners)}"
-    return f"unknown key{choice}{_suggest(key, fields)} (it has {', '.join(fields)})"
+def _keys_in(prefix: str, schema: type[Group]) -> Iterator[tuple[str, FieldInfo]]:
+    for key, field in schema.model_fields.items():
+        yield f"{prefix}.{key}", field
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Group):
+            yield from _keys_in(f"{prefix}.{key}", field.annotation)
 
 
-def _say(error: Any) -> str:
-    """One pydantic error as expected, found."""
-    kind, context, found = error["type"], error.get("ctx", {}), error["input"]
-    if kind == "value_error":
-        return str(context["error"])
-    expected = {
-        "literal_error": f"one of {context.get('expected', '')}".replace(" or ", ", "),
-        "int_parsing": "a whole number",
-        "int_type": "a whole number",
-        "int_from_float": "a whole number",
-        "float_parsing": "a number",
-        "float_type": "a number",
-        "finite_number": "a finite number",
-        "bool_parsing": "true or false",
-        "bool_type": "true or false",
-        "string_type": "text",
-        "list_type": "a list",
-        "dict_type": "keys and values",
-        "model_type": "keys and values",
-        "path_type": "a path",
-        "greater_than": f"more than {context.get('gt')}",
-        "greater_than_equal": f"at least {context.get('ge')}",
-        "less_than": f"less than {context.get('lt')}",
-        "less_than_equal": f"at most {context.get('le')}",
-        "missing": "a value",
-    }.get(kind, error["msg"][:1].lower() + error["msg"][1:])
-    hint = (
-        _suggest(found, re.findall(r"'([^']+)'", str(context.get("expected", ""))))
-        if isinstance(found, str)
-        else ""
-    )
-    if kind == "missing":
-        return "expected a value, found nothing"
-    return f"expected {expected}, found {found!r}{hint}"
+def _schemas_of(group: str) -> list[type[Group]]:
+    """The schemas of all choices of a group."""
+    if group in _SINGLE:
+        return [_SINGLE[group]]
+    return [
+        *(entry.schema for entry in entries(group).values()),
+        *([ModelConfig] if group == "model" else []),
+    ]
 
 
-def _problems(error: ValidationError, group: str, name: str | None, schema: type[Group]) -> Iterator[str]:
-    """Each problem of one section as a line. The alternatives of a union make one line together."""
-    seen: dict[str, list[str]] = {}
-    for item in error.errors():
-        keys: list[str] = []
-        for part in item["loc"]:
-            if not isinstance(part, str) or not part.isidentifier() or part in ("int", "float", "str"):
-                break  # an index, or the name of a union's alternative
-            if keys and part not in _keys_below(schema, keys) and item["type"] != "extra_forbidden":
-                break
-            keys.append(part)
-        path = ".".join([group, *keys] if group else keys)
-        if item["type"] == "extra_forbidden":
-            said = _unknown_key(group, name, schema, tuple(keys))
-        else:
-            said = _say(item)
-        seen.setdefault(path, []).append(said)
-    for path, sentences in seen.items():
-        found = sentences[0].rpartition(", found ")[2]
-        alternatives = [s.rpartition(", found ")[0].removeprefix("expected ") for s in sentences]
-        if len(sentences) > 1 and all(alternatives):
-            yield f"{path}: expected {' or '.join(dict.fromkeys(alternatives))}, found {found}"
-        else:
-            yield f"{path}: {sentences[0]}"
-
-
-def _keys_below(schema: type[Group], keys: list[str]) -> Any:
-    fields: Any = schema.model_fields
-    for key in keys:
-        annotation = fields[key].annotation if key in fields else None
-        fields = getattr(annotation, "model_fields", {})
-    return fields
+def takes_list(key: str) -> bool:
+    """Whether a list may be the value of this dotted key."""
+    kinds = [
+        kind
+        for name, field in dotted_keys()
+        if name == key
+        for kind in (field.annotation, *get_args(field.annotation))
+    ]
+    return any(get_origin(kind) in (list, tuple) for kind in kinds)
 
 
 def validate(plain: dict[str, Any]) -> RunConfig:
@@ -947,6 +873,8 @@ def validate(plain: dict[str, Any]) -> RunConfig:
     Raises:
         ConfigError: lists every problem: the key, what was expected, what was found, the nearest right name.
     """
+    everything = [*TopLevel.model_fields, *GROUPS]
+    known = [*everything, "experiment", *(key for key, _ in dotted_keys())]
     problems: list[str] = []
     sections: dict[str, Group] = {}
     for group in GROUPS:
@@ -959,9 +887,9 @@ def validate(plain: dict[str, Any]) -> RunConfig:
         name = section.get("name", _DEFAULTS.get(group)) if group not in _SINGLE else None
         schema = schema_of(group, name)
         if schema is None:
-            known = list(entries(group))
+            names = list(entries(group))
             problems.append(
-                f"{group}.name: expected one of {', '.join(known)}, found {name!r}{_suggest(str(name), known)}"
+                f"{group}.name: expected one of {', '.join(names)}, found {name!r}{suggest(nearest(str(name), names))}"
             )
             continue
         assert default is not None
@@ -970,20 +898,17 @@ def validate(plain: dict[str, Any]) -> RunConfig:
                 {**section, **({"name": name} if name is not None else {})}
             )
         except ValidationError as error:
-            problems += _problems(error, group, name, schema)
-    top = {key: value for key, value in plain.items() if key not in GROUPS}
+            problems += problems_of(error, group, name, schema, known)
     checked = TopLevel()
     try:
-        known_top = {key: value for key, value in top.items() if key in TopLevel.model_fields}
-        checked = TopLevel.model_validate(known_top)
+        checked = TopLevel.model_validate(
+            {k: value for k, value in plain.items() if k in TopLevel.model_fields}
+        )
     except ValidationError as error:
-        problems += _problems(error, "", None, TopLevel)
-    everything = [*TopLevel.model_fields, *GROUPS, "experiment"]
-    problems += [
-        f"{key}: unknown key{_suggest(key, everything)} (known are {', '.join(everything)})"
-        for key in top
-        if key not in TopLevel.model_fields
-    ]
+        problems += problems_of(error, "", None, TopLevel, known)
+    for key in leaves({k: value for k, value in plain.items() if k not in everything}):
+        hint = suggest(meant(key, known)) or f" (known are {', '.join(everything)}, experiment)"
+        problems.append(f"{key}: unknown key{hint}")
     if checked.fold is not None and checked.fold >= checked.folds:
         problems.append(
             f"fold: expected null or 0 to {checked.folds - 1} (folds={checked.folds}), found {checked.fold}"
@@ -1048,16 +973,7 @@ _DEFAULTS = {
 
 def path_keys() -> frozenset[str]:
     """The dotted names of all keys whose value is a path."""
-    found = set()
-    for group in GROUPS:
-        schemas = (
-            [_SINGLE[group]] if group in _SINGLE else [entry.schema for entry in entries(group).values()]
-        )
-        if group == "model":
-            schemas.append(ModelConfig)
-        for schema in schemas:
-            found |= {f"{group}.{key}" for key, field in schema.model_fields.items() if path_key(field)}
-    return frozenset(found)
+    return frozenset(key for key, field in dotted_keys() if path_key(field))
 
 
 def path_key(field: FieldInfo) -> PathKey | None:

@@ -4,11 +4,13 @@ import sys
 
 import pytest
 import yaml
+from pydantic import ValidationError, model_validator
 
 from emotion import schema
 from emotion.errors import ConfigError
 from emotion.launch import choices, compose, conf_dir, prepare
 from emotion.registry import entries
+from emotion.schema_errors import problems_of
 
 NAMED = [group for group in schema.GROUPS if entries(group) and group != "model"]
 
@@ -77,12 +79,82 @@ def test_seed_zero_is_a_seed() -> None:
             {"model": {"freeze_epochs": 2}},
             "model.freeze_epochs: expected null where nothing is frozen, found 2",
         ),
+        ({"optimizer": {"betas": [0.9]}}, "optimizer.betas: expected 2 values, found [0.9]"),
+        ({"optimizer": {"betas": []}}, "optimizer.betas: expected 2 values, found []"),
+        ({"optimizer": {"betas": 0.9}}, "optimizer.betas: expected 2 values, found 0.9"),
+        (
+            {"optimizer": {"betas": [0.9, 0.99, 0.999]}},
+            "optimizer.betas: expected 2 values, found [0.9, 0.99, 0.999]",
+        ),
+        ({"optimizer": {"betas": [0.9, 2]}}, "optimizer.betas[1]: expected less than 1.0, found 2"),
+        (
+            {"head": {"name": "mlp", "hidden": []}},
+            "head.hidden: expected a list of at least 1, found []",
+        ),
     ],
 )
 def test_one_problem_one_line(plain: dict, said: str) -> None:
     found = problems(plain)
     assert len(found) == 1
     assert said in found[0]
+
+
+@pytest.mark.parametrize(
+    ("plain", "meant"),
+    [
+        ({"lr": 0.1}, "lr: unknown key; did you mean optimizer.lr?"),
+        (
+            {"batch_size": 32},
+            "batch_size: unknown key; did you mean data.batch_size or evaluation.batch_size?",
+        ),
+        ({"max_epochs": 5}, "max_epochs: unknown key; did you mean trainer.max_epochs?"),
+        ({"root": "/x"}, "root: unknown key; did you mean data.root?"),
+        ({"lrr": 1}, "lrr: unknown key; did you mean optimizer.lr?"),
+        ({"epochs": 3}, "epochs: unknown key; did you mean trainer.max_epochs?"),
+        ({"flod": 1}, "flod: unknown key; did you mean fold?"),
+        ({"modle": {"name": "resnet18"}}, "modle.name: unknown key; did you mean model?"),
+        ({"train": {"max_epochs": 5}}, "train.max_epochs: unknown key; did you mean trainer.max_epochs?"),
+        ({"zzz": 1}, "zzz: unknown key (known are seed, fold, "),
+        ({"model": {"lr": 1}}, "model.lr: unknown key of model=minivgg; did you mean optimizer.lr? (it has "),
+        (
+            {"model": {"lrr": 1}},
+            "model.lrr: unknown key of model=minivgg; did you mean optimizer.lr? (it has ",
+        ),
+        (
+            {"callbacks": {"patience": 1}},
+            "callbacks.patience: unknown key of callbacks; did you mean callbacks.early_stopping.patience or "
+            "schedule.patience? (it has early_stopping)",
+        ),
+        ({"trainer": {"name": "long"}}, "trainer.name: unknown key of trainer (it has max_epochs, "),
+    ],
+)
+def test_a_wrong_key_is_looked_for_in_all_groups(plain: dict, meant: str) -> None:
+    (found,) = problems(plain)
+    assert found.strip().startswith(meant)
+
+
+@pytest.mark.parametrize("name", ["fer2013", "drawn"])
+def test_of_a_mapping_only_what_is_wrong_inside_it_is_said(name: str) -> None:
+    data = {"name": name, "classes": {"bad": "anger", "good": ["happiness", 3]}}
+    assert problems({"data": data}) == [
+        "  data.classes.bad: expected a list, found 'anger'",
+        "  data.classes.good[1]: expected text, found 3",
+    ]
+    (found,) = problems({"data": {"name": name, "classes": "anger"}})
+    assert found.endswith("a list or keys and values, found 'anger'")
+
+
+def test_keys_that_do_not_go_together_are_a_problem_of_their_section() -> None:
+    class Odd(schema.LossConfig):
+        name: str = "odd"
+
+        @model_validator(mode="after")
+        def _refuse(self) -> "Odd":
+            raise ValueError("expected even, found odd")
+
+    with pytest.raises(ValidationError) as caught:
+        Odd.model_validate({})
+    assert list(problems_of(caught.value, "loss", "odd", Odd, [])) == ["loss: expected even, found odd"]
 
 
 def test_imbalance_methods_can_be_swept_together() -> None:

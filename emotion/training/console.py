@@ -33,13 +33,18 @@ class Log:
 
 
 def epoch_line(row: dict[str, float], epochs: int, left_s: float, best: bool) -> str:
-    """One epoch in one line."""
+    """One epoch in a line of about 100 characters; after `val` loss and accuracy as after `train`.
+
+    >>> row = {"epoch": 3, "train/loss": 1.234, "train/accuracy": 0.567, "val/loss": 1.345, "val/accuracy": 0.543,
+    ...        "val/balanced_accuracy": 0.501, "seconds": 12.34, "images_per_s": 1234.5}
+    >>> epoch_line(row, 20, left_s=200, best=True)
+    'epoch  4/20  train loss 1.234 acc 56.7%  val 1.345 54.3% bal 50.1%  12.3 s 1,234 img/s 0:03:20 left *'
+    """
     return (
         f"epoch {int(row['epoch']) + 1:>{len(str(epochs))}}/{epochs}  "
-        f"train loss {row['train/loss']:.3f} accuracy {row['train/accuracy']:6.1%}  "
-        f"val loss {row['val/loss']:.3f} accuracy {row['val/accuracy']:6.1%} "
-        f"balanced {row['val/balanced_accuracy']:6.1%}  "
-        f"{row['seconds']:.1f} s, {row['images_per_s']:,.0f} images/s, {duration(left_s)} left{'  *' if best else ''}"
+        f"train loss {row['train/loss']:.3f} acc {row['train/accuracy']:5.1%}  "
+        f"val {row['val/loss']:.3f} {row['val/accuracy']:5.1%} bal {row['val/balanced_accuracy']:5.1%}  "
+        f"{row['seconds']:.1f} s {row['images_per_s']:,.0f} img/s {duration(left_s)} left{' *' if best else ''}"
     )
 
 

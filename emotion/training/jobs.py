@@ -23,6 +23,11 @@ class Wanted:
     overrides: tuple[str, ...]
     config: RunConfig | ConfigError
 
+    @property
+    def typed(self) -> str:
+        """The overrides without what was added to them for Hydra."""
+        return " ".join(one.lstrip("+") for one in self.overrides if not one.startswith("~"))
+
 
 @dataclass(frozen=True)
 class Job:
@@ -73,7 +78,7 @@ def prepared(wanted: Sequence[Wanted]) -> list[Job]:
     tried: set[tuple[Any, ...]] = set()
     for one in wanted:
         if isinstance(one.config, ConfigError):
-            problems.setdefault(str(one.config), []).append(" ".join(one.overrides))
+            problems.setdefault(str(one.config), []).append(one.typed)
             continue
         config = one.config
         key = f"{config.data!r} {config.preprocess!r} {config.machine.cache_dir}"
@@ -100,7 +105,7 @@ def prepared(wanted: Sequence[Wanted]) -> list[Job]:
             tried.add(split)
             jobs.append(job)
         except EmotionError as error:
-            problems.setdefault(str(error), []).append(" ".join(one.overrides))
+            problems.setdefault(str(error), []).append(one.typed)
     if problems:
         count = len(wanted)
         listed = [
