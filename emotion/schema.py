@@ -222,11 +222,11 @@ class PreprocessConfig(Named):
         "null: the whole image",
     )
     margin: NonNegative = Field(0.0, description="widen the face box by this share of its size on each side")
-    statistics: Literal["auto", "training", "pretrained", "unit", "raw"] = Field(
+    statistics: Literal["auto", "training", "pretrained", "unshifted", "unit", "raw"] = Field(
         "auto",
         description="normalisation: mean and deviation of the training part or of the pretrained weights "
-        "(auto: those that the weights were trained with, else training), unit: [0, 1], raw: 0 to 255, or the "
-        "filter's own values",
+        "(auto: those that the weights were trained with, else training), unshifted: their deviation without "
+        "subtracting a mean, unit: [0, 1], raw: 0 to 255, or the filter's own values",
     )
 
     def filter_options(self) -> dict[str, Any]:
@@ -334,8 +334,10 @@ class HeadConfig(Named):
         "network",
         description="network: the features as the network pools them; flatten: all values of its last maps",
     )
-    init: Literal["default", "zero"] = Field(
-        "default", description="zero: the last layer starts at 0, so fine-tuning starts without a random push"
+    init: Literal["default", "zero", "keras"] = Field(
+        "default",
+        description="zero: the last layer starts at 0, so fine-tuning starts without a random push; keras: weights "
+        "and BatchNorm as Keras has them",
     )
     dropout: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="dropout before the last layer")
 

@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from emotion.models.networks.conv_dense import as_keras
 from emotion.schema import CosineHead, HeadConfig, LinearHead, MlpHead
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
@@ -16,7 +17,7 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
 
 def linear(config: LinearHead, features: int, classes: int) -> nn.Sequential:
     """Dropout and one linear layer."""
-    return nn.Sequential(*_last(config, features, classes))
+    return _head(config, [], features, classes)
 
 
 def mlp(config: MlpHead, features: int, classes: int) -> nn.Sequential:
@@ -28,7 +29,7 @@ def mlp(config: MlpHead, features: int, classes: int) -> nn.Sequential:
         layers += [nn.Linear(features, units), _ACTIVATIONS[config.activation]()]
         layers += [nn.BatchNorm1d(units)] if config.batch_norm else []
         features = units
-    return nn.Sequential(*layers, *_last(config, features, classes))
+    return _head(config, layers, features, classes)
 
 
 def cosine(config: CosineHead, features: int, classes: int) -> nn.Sequential:
@@ -49,9 +50,13 @@ class _Cosines(nn.Module):
         return self.scale * F.linear(F.normalize(x), F.normalize(self.weight))
 
 
-def _last(config: HeadConfig, features: int, classes: int) -> list[nn.Module]:
-    layer = nn.Linear(features, classes)
-    nn.init.zeros_(layer.bias)
+def _head(config: HeadConfig, layers: list[nn.Module], features: int, classes: int) -> nn.Sequential:
+    """`layers`, then dropout and the last layer, all of them begun as `head.init` says."""
+    last = nn.Linear(features, classes)
+    nn.init.zeros_(last.bias)
+    head = nn.Sequential(*layers, nn.Dropout(config.dropout), last)
     if config.init == "zero":
-        nn.init.zeros_(layer.weight)
-    return [nn.Dropout(config.dropout), layer]
+        nn.init.zeros_(last.weight)
+    elif config.init == "keras":
+        head.apply(as_keras)
+    return head

@@ -140,9 +140,11 @@ def _statistics(
     if chosen == "raw":
         low, high = data.store.preparation.value_range
         return [(0 - low) / (high - low)] * channels, [1 / (high - low)] * channels
-    if chosen == "pretrained":
+    if chosen in ("pretrained", "unshifted"):
         published = door.published(config.model.name)
         mean, std = list(published.get("mean", (0.5,))), list(published.get("std", (0.5,)))
+        if chosen == "unshifted":
+            mean = [0.0] * len(std)
     else:
         mean, std = data.store.statistics(data.split.train)
     if len(mean) != channels:

@@ -7,11 +7,12 @@ import timm
 import torch
 from huggingface_hub import constants
 from safetensors.torch import save_file
+from torch import nn
 from torch.nn import functional as F
 
 from emotion.errors import ConfigError, RunError
 from emotion.models import network as door
-from emotion.models.heads import cosine
+from emotion.models.heads import cosine, linear, mlp
 from emotion.schema import CosineHead, LinearHead, MlpHead, ModelConfig
 
 
@@ -62,6 +63,28 @@ def test_unknown_arguments_are_said() -> None:
 def test_zero_head_starts_undecided() -> None:
     network = door.build(ModelConfig(), LinearHead(init="zero"), 7, 48)
     assert network(torch.rand(3, 1, 48, 48)).abs().max() == 0
+
+
+def test_keras_heads_begin_with_glorot_s_weights() -> None:
+    torch.manual_seed(0)
+    short = linear(LinearHead(init="keras"), 256, 7)
+    long = mlp(MlpHead(hidden=[512, 128], init="keras"), 256, 7)
+    layers = [layer for layer in (*short, *long) if isinstance(layer, nn.Linear)]
+    assert len(layers) == 4
+    for layer in layers:
+        limit = (6 / (layer.in_features + layer.out_features)) ** 0.5
+        assert 0.99 * limit < layer.weight.abs().max() <= limit
+        assert layer.weight.std().item() == pytest.approx(limit / 3**0.5, rel=0.05)
+        assert not layer.bias.any()
+
+
+@pytest.mark.parametrize(
+    ("init", "eps", "momentum"), [("default", 1e-5, 0.1), ("zero", 1e-5, 0.1), ("keras", 1e-3, 0.01)]
+)
+def test_batch_norm_of_a_head(init: str, eps: float, momentum: float) -> None:
+    head = mlp(MlpHead(hidden=[5, 4], batch_norm=True, init=init), 6, 3)
+    norms = [layer for layer in head if isinstance(layer, nn.BatchNorm1d)]
+    assert [(norm.eps, norm.momentum) for norm in norms] == [(eps, momentum)] * 2
 
 
 def test_cosine_head_by_hand() -> None:

@@ -23,7 +23,7 @@ from emotion.launch import compose
 from emotion.models.classifier import ExpressionClassifier, validation_metrics
 from emotion.runs import RunFolder
 from emotion.training import checkpoint
-from emotion.training.assemble import make_data
+from emotion.training.assemble import make_classifier, make_data
 from emotion.training.folder import locked
 from tests.training.conftest import TINY
 
@@ -473,6 +473,30 @@ def test_normalising_statistics_come_from_the_training_part(finished: RunFolder,
     np.testing.assert_allclose(saved["mean"], pixels.mean((0, 1, 2)), atol=1e-6)
     np.testing.assert_allclose(saved["std"], pixels.std((0, 1, 2)), atol=1e-6)
     assert not np.allclose(saved["mean"], (np.array(store.images) / 255).mean((0, 1, 2)), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("statistics", "expected"),
+    [
+        ("unit", lambda x: x / 255),
+        ("raw", lambda x: x),
+        ("pretrained", lambda x: (x / 255 - 0.45) / 0.22),
+        ("unshifted", lambda x: x / 255 / 0.22),
+    ],
+)
+def test_what_a_network_sees_of_a_pixel(
+    cache_dir: Path, monkeypatch: pytest.MonkeyPatch, statistics: str, expected: Callable[[float], float]
+) -> None:
+    monkeypatch.setattr(
+        "emotion.training.assemble.door.published", lambda name: {"mean": (0.45,) * 3, "std": (0.22,) * 3}
+    )
+    config = compose([*TINY, f"preprocess.statistics={statistics}"])
+    store = open_store(config.data, config.preprocess, cache_dir)
+    device = torch.device("cpu")
+    module = make_classifier(config, make_data(config, store, device), device, True).device_module
+    size = store.size_px
+    seen = module(torch.full((1, size, size, store.channels), 100, dtype=torch.uint8))
+    torch.testing.assert_close(seen, torch.full_like(seen, expected(100.0)))
 
 
 def test_what_was_left_out_of_the_data_is_said_and_listed(

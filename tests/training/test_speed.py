@@ -3,17 +3,21 @@
 import platform
 import subprocess
 import sys
-from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from emotion import cores
+from emotion.data import mimic
 from emotion.data.datamodule import ExpressionDataModule
 from emotion.data.dataset import open_store
 from emotion.launch import compose
@@ -187,54 +191,215 @@ def test_threads_sleep_where_nothing_says_what_runs(monkeypatch: pytest.MonkeyPa
 
 
 class Looks(TorchDispatchMode):
-    """Counts what makes a host wait for its device."""
+    """Counts what makes a host wait for its device: a value or a size that it has to know, and a copy to it.
+
+    Unseen on a CPU: `to("cpu")`, and what is made on the host and then brought to the device.
+    """
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: Counter[str] = Counter()
+        self.count = 0
+        self._calls = _Calls(self)
+
+    def __enter__(self) -> "Looks":
+        self._calls.__enter__()
+        return super().__enter__()
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)
+        self._calls.__exit__(*raised)
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        if func.overloadpacket in (torch.ops.aten._local_scalar_dense, torch.ops.aten.nonzero):
-            self.found[str(func)] += 1
+        aten = torch.ops.aten
+        if func.overloadpacket in (aten.index, aten.index_put, aten.index_put_):
+            # a mask alone has a size that depends on its values
+            self.count += any(i is not None and i.dtype in (torch.bool, torch.uint8) for i in args[1])
+        elif {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(func.tags):
+            self.count += 1
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("place", [None, "on_train_batch_start", "training_step", "on_before_zero_grad"])
-def test_no_step_waits_for_the_device(run: Run, monkeypatch: pytest.MonkeyPatch, place: str | None) -> None:
-    """From a batch's transfer to the end of its step, with all that a GPU is asked to do.
+class _Calls(TorchFunctionMode):
+    """What a CPU's operations don't show: a copy to the host is none there."""
 
-    A look in every step is counted, wherever it is planted.
+    def __init__(self, looks: Looks) -> None:
+        super().__init__()
+        self.looks = looks
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        before = self.looks.count
+        found = func(*args, **(kwargs or {}))
+        if func in (torch.Tensor.cpu, torch.Tensor.numpy, torch.Tensor.tolist, torch.Tensor.__array__):
+            self.looks.count += 1
+        elif func is F.one_hot:  # checks its classes on a CPU alone
+            self.looks.count = before
+        return found
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        lambda x: x.sum().item(),
+        lambda x: float(x[0]),
+        lambda x: [0, 1][x[0]],
+        lambda x: 1 if x.any() else 2,
+        lambda x: x.cpu(),
+        lambda x: x.numpy(),
+        lambda x: x.tolist(),
+        lambda x: np.asarray(x),
+        lambda x: x.bincount(),
+        lambda x: x.unique(),
+        lambda x: x.nonzero(),
+        lambda x: x[x > 1],
+        lambda x: x.masked_select(x > 1),
+        lambda x: x.repeat_interleave(x),
+        lambda x: torch.equal(x, x),
+        lambda x: x.__setitem__(x > 1, torch.zeros(2, dtype=torch.int64)),
+    ],
+)
+def test_a_look_is_counted(look: Callable[[torch.Tensor], Any]) -> None:
+    with Looks() as looks:
+        look(torch.arange(4))
+    assert looks.count == 1
+
+
+def test_what_a_gpu_does_by_itself_is_no_look() -> None:
+    x = torch.arange(4)
+    with Looks() as looks:
+        F.one_hot(x, 4)[x].float()
+        x[[0, 2]] = x[[1, 3]]
+    assert looks.count == 0
+
+
+@contextmanager
+def each_step_within(
+    monkeypatch: pytest.MonkeyPatch, make: Callable[[int], AbstractContextManager[Any]]
+) -> Iterator[list[Any]]:
+    """From before a batch's transfer to the end of its step, with all that a GPU is asked to do.
+
+    Args:
+        make: what a step is done within, from its number.
+
+    Yields:
+        What each step was done within.
     """
-    steps: list[int] = []
-    modes: list[Looks] = []
-    transfer, end = ExpressionDataModule.on_after_batch_transfer, ExpressionClassifier.on_train_batch_end
+    found: list[Any] = []
+    end = ExpressionClassifier.on_train_batch_end
+    with ExitStack() as step:
 
-    def begun(self: ExpressionDataModule, batch: Any, number: int) -> Any:
-        assert self.trainer is not None
-        if self.trainer.training:
-            self.trainer.lightning_module.check_every = assemble.NAN_CHECK_STEPS_GPU
-            modes.append(Looks())
-            modes[-1].__enter__()
-        return transfer(self, batch, number)
+        def begun(self: ExpressionDataModule, batch: Any, number: int) -> Any:
+            assert self.trainer is not None
+            if self.trainer.training:
+                self.trainer.lightning_module.check_every = assemble.NAN_CHECK_STEPS_GPU
+                found.append(step.enter_context(make(len(found))))
+            return batch
 
-    def ended(self: ExpressionClassifier, *given: Any) -> None:
-        end(self, *given)
-        modes[-1].__exit__(None, None, None)
-        steps.append(sum(modes[-1].found.values()))
+        def ended(self: ExpressionClassifier, *given: Any) -> None:
+            end(self, *given)
+            step.close()
 
-    monkeypatch.setattr(ExpressionDataModule, "on_after_batch_transfer", begun)
-    monkeypatch.setattr(ExpressionClassifier, "on_train_batch_end", ended)
-    if place is not None:
-        theirs = getattr(ExpressionClassifier, place)
+        monkeypatch.setattr(ExpressionDataModule, "on_before_batch_transfer", begun)
+        monkeypatch.setattr(ExpressionClassifier, "on_train_batch_end", ended)
+        yield found
 
-        def looking(self: ExpressionClassifier, *given: Any) -> Any:
-            self._loss_sum.item()
-            return theirs(self, *given)
 
-        monkeypatch.setattr(ExpressionClassifier, place, looking)
-    run("trainer.max_epochs=1", "augment=strong", "augment.backend=device", "machine.images=device")
+ON_DEVICE = (
+    "trainer.max_epochs=1",
+    "evaluation.test=false",
+    "augment=basic",
+    "augment.backend=device",
+    "machine.images=device",
+)
+OPTIONS = {
+    "augmented": ("augment=strong", "augment.hue=0.1"),
+    "mixed": ("trainer.mixup=0.4", "trainer.cutmix=1"),
+    "clipped": ("trainer.gradient_clip=0.1", "trainer.accumulate=2"),
+    "bounded": ("model.l2=1e-4", "model.max_norm=1"),
+    "reduced": ("trainer.precision=bf16",),
+    "weighted": ("loss.class_weights=balanced", "loss.label_smoothing=0.1"),
+    "focal": ("loss=focal", "loss.class_weights=effective", "trainer.cutmix=1"),
+    "ldam": ("loss=ldam", "loss.class_weights=effective", "head=cosine"),
+    "soft": ("data=ferplus", "~data.count", "~data.imbalance", "data.label_rule=cross_entropy", "loss=ldam"),
+    "adjusted": ("loss=logit_adjusted", "optimizer=sgd", "schedule=one_cycle"),
+    "adadelta": ("optimizer=adadelta", "schedule=plateau", "model.freeze=[backbone.layer1]"),
+}
+
+
+@pytest.fixture(params=OPTIONS.values(), ids=OPTIONS)
+def options(request: pytest.FixtureRequest, tmp_path: Path) -> tuple[str, ...]:
+    """What changes a step."""
+    if "data=ferplus" not in request.param:
+        return (*ON_DEVICE, *request.param)
+    mimic.draw("ferplus", tmp_path / "ferplus", 140)
+    return (*ON_DEVICE, *request.param, f"data.root={tmp_path}/ferplus")
+
+
+@pytest.fixture(params=["on_train_batch_start", "training_step", "on_before_zero_grad"])
+def planted(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A look in every step."""
+    theirs = getattr(ExpressionClassifier, request.param)
+
+    def looking(self: ExpressionClassifier, *given: Any) -> Any:
+        self._loss_sum.item()
+        return theirs(self, *given)
+
+    monkeypatch.setattr(ExpressionClassifier, request.param, looking)
+
+
+def test_no_step_waits_for_the_device(
+    run: Run, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
+) -> None:
+    with each_step_within(monkeypatch, lambda number: Looks()) as steps:
+        run(*options)
     assert len(steps) > 3
-    assert set(steps) == {int(place is not None)}
+    assert {looks.count for looks in steps} == {0}
+
+
+@pytest.mark.usefixtures("planted")
+def test_a_look_in_a_step_is_counted(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with each_step_within(monkeypatch, lambda number: Looks()) as steps:
+        run(*ON_DEVICE)
+    assert len(steps) > 3
+    assert {looks.count for looks in steps} == {1}
+
+
+def waiting_is_an_error(step: int) -> AbstractContextManager[Any]:
+    """torch's own watch over a GPU, which sees every copy. The first step may bring the images there."""
+
+    @contextmanager
+    def watched() -> Iterator[None]:
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+    return watched() if step else nullcontext()
+
+
+ON_GPU = ("machine.devices=cuda", "trainer.compile=false")
+needs_gpu = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU")
+# https://docs.pytorch.org/docs/stable/generated/torch.cuda.set_sync_debug_mode.html
+experimental = pytest.mark.filterwarnings("ignore:Synchronization debug mode is a prototype")
+
+
+@needs_gpu
+@experimental
+def test_no_step_waits_for_a_gpu(run: Run, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]) -> None:
+    with each_step_within(monkeypatch, waiting_is_an_error) as steps:
+        run(*options, *ON_GPU)
+    assert len(steps) > 3
+
+
+@needs_gpu
+@experimental
+@pytest.mark.usefixtures("planted")
+def test_a_look_in_a_gpu_s_step_is_an_error(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    with (
+        pytest.raises(RuntimeError, match="synchronizing CUDA operation"),
+        each_step_within(monkeypatch, waiting_is_an_error),
+    ):
+        run(*ON_DEVICE, *ON_GPU)
 
 
 @pytest.mark.parametrize(

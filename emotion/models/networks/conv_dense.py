@@ -5,9 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from timm.layers import create_act_layer
 from torch import Tensor, nn
-
-# Keras' BatchNormalization: its moving averages keep 0.99 of themselves, where torch's keep 0.9
-KERAS_EPS, KERAS_MOMENTUM = 1e-3, 0.01
+from torch.nn.modules.batchnorm import _BatchNorm
 
 
 class ConvDense(nn.Module):
@@ -85,9 +83,15 @@ def activation(name: str) -> nn.Module:
 
 
 @torch.no_grad()
-def init_as_keras(module: nn.Module) -> None:
-    """Keras' defaults, which the reports trained with: Glorot's uniform weights (2010, eq. 16), biases 0."""
+def as_keras(module: nn.Module) -> None:
+    """Keras' defaults, which the reports trained with: Glorot's uniform weights (2010, eq. 16), biases 0.
+
+    Its BatchNormalization adds 1e-3 to the variance, and its moving averages keep 0.99 of themselves; torch's 1e-5 and
+    0.9.
+    """
     if isinstance(module, nn.Conv2d | nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
+    elif isinstance(module, _BatchNorm):
+        module.eps, module.momentum = 1e-3, 0.01

@@ -7,15 +7,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import nn
 
 from emotion.models.layers import Dropout
-from emotion.models.networks.conv_dense import (
-    KERAS_EPS,
-    KERAS_MOMENTUM,
-    ConvDense,
-    activation,
-    edge,
-    flat_units,
-    init_as_keras,
-)
+from emotion.models.networks.conv_dense import ConvDense, activation, as_keras, edge, flat_units
 
 
 class MiniVgg(ConvDense):
@@ -49,7 +41,7 @@ class MiniVgg(ConvDense):
         for widths, rates in zip(blocks, conv_dropout or [()] * len(blocks), strict=True):
             for width, rate in zip(widths, rates or [0.0] * len(widths), strict=True):
                 layers += [nn.Conv2d(channels, width, 3, padding=1), activation(act_layer)]
-                layers += [nn.BatchNorm2d(width, KERAS_EPS, KERAS_MOMENTUM)] if batch_norm else []
+                layers += [nn.BatchNorm2d(width)] if batch_norm else []
                 layers += [Dropout(rate)] if rate else []
                 channels = width
             layers.append(nn.MaxPool2d(2))
@@ -58,11 +50,11 @@ class MiniVgg(ConvDense):
         dense: list[nn.Module] = [nn.Flatten()]
         for width, rate in zip(hidden, dense_dropout or [0.0] * len(hidden), strict=True):
             dense += [nn.Linear(units, width), activation(act_layer)]
-            dense += [nn.BatchNorm1d(width, KERAS_EPS, KERAS_MOMENTUM)] if batch_norm else []
+            dense += [nn.BatchNorm1d(width)] if batch_norm else []
             dense += [Dropout(rate)] if rate else []
             units = width
         super().__init__(features, nn.Sequential(*dense), units, num_classes, drop_rate)
-        self.apply(init_as_keras)
+        self.apply(as_keras)
 
 
 _CONFIG = {

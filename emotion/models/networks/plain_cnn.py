@@ -7,7 +7,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import nn
 
 from emotion.models.layers import Dropout
-from emotion.models.networks.conv_dense import ConvDense, activation, edge, flat_units, init_as_keras
+from emotion.models.networks.conv_dense import ConvDense, activation, as_keras, edge, flat_units
 
 
 class PlainCnn(ConvDense):
@@ -49,7 +49,7 @@ class PlainCnn(ConvDense):
             dense += [nn.Linear(units, width), activation(act_layer)]
             units = width
         super().__init__(features, nn.Sequential(*dense), units, num_classes, drop_rate)
-        self.apply(init_as_keras)
+        self.apply(as_keras)
 
 
 default_cfgs = generate_default_cfgs(

@@ -7,7 +7,7 @@ from timm.models import build_model_with_cfg, generate_default_cfgs, register_mo
 from torch import nn
 
 from emotion.models.layers import Dropout
-from emotion.models.networks.conv_dense import ConvDense, activation, edge, flat_units, init_as_keras
+from emotion.models.networks.conv_dense import ConvDense, activation, as_keras, edge, flat_units
 
 
 class ShallowCnn(ConvDense):
@@ -50,7 +50,7 @@ class ShallowCnn(ConvDense):
             dense += [Dropout(dropout)] if place == 0 else []
             units = width
         super().__init__(features, nn.Sequential(*dense), units, num_classes, drop_rate)
-        self.apply(init_as_keras)
+        self.apply(as_keras)
 
 
 default_cfgs = generate_default_cfgs(
