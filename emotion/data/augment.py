@@ -78,6 +78,14 @@ def build(section: Named) -> Augmenter | None:
     return augmenter
 
 
+def is_pure(augmenter: Augmenter | None) -> bool:
+    """Whether it may run beside training in one process: it draws from its streams alone, as what a device can do has to.
+
+    Policies of libraries set generators that dropout draws from, too.
+    """
+    return hasattr(augmenter, "on_device")
+
+
 def _can_leave_it_to_the_device(section: Named) -> bool:
     has_builder = entries("augment")[section.name].builder is not None
     return has_builder and hasattr(builder("augment", section.name), "on_device")

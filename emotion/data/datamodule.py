@@ -2,6 +2,8 @@
 
 import itertools
 import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -48,7 +50,8 @@ class ExpressionDataModule(LightningDataModule):
         augment: the configuration's section: how training images are changed.
         seed: of order and augmentation.
         workers: processes that augment, or that fetch training images for a GPU. Else none are started, because
-            fetching takes less time than handing a batch from process to process.
+            fetching takes less time than handing a batch from process to process; without them a policy that allows
+            it augments in a thread, one batch ahead.
         eval_batch_size: images an evaluation batch.
         backend: where the arithmetic of `augment` is done.
         resident: keep all images of the store on the run's device, unless the host augments.
@@ -172,7 +175,8 @@ class ExpressionDataModule(LightningDataModule):
         # a GPU is to find its next batch ready
         fetches = self.pinned and images and isinstance(batches, EpochBatches)
         workers = self.workers if augments or fetches else 0
-        return DataLoader(
+        ahead = augments and not workers and augmentation.is_pure(augment)
+        return (_Ahead if ahead else DataLoader)(
             _Images(self.store, changed, self.seed, sample_target, images),
             batch_sampler=batches,
             num_workers=workers,
@@ -181,6 +185,18 @@ class ExpressionDataModule(LightningDataModule):
             collate_fn=_as_it_is,
             pin_memory=self.pinned,
         )
+
+
+class _Ahead(DataLoader[Batch]):
+    """Makes the next batch in a thread while the network is busy with the last one."""
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        batches = super().__iter__()
+        with ThreadPoolExecutor(max_workers=1) as thread:
+            coming = thread.submit(next, batches, None)
+            while (batch := coming.result()) is not None:
+                coming = thread.submit(next, batches, None)
+                yield batch
 
 
 def _try(

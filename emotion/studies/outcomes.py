@@ -107,11 +107,13 @@ class Outcome:
 
     @property
     def without_twins(self) -> float | None:
-        """Mean accuracy without them; None where there are none, or where which ones isn't kept."""
+        """Mean accuracy without them; None where there are none, nothing else, or where which ones isn't kept."""
         leaked = self.runs[0].splits.get("leaked_test_ids") or () if self.twins else ()
         if not leaked:
             return None
         kept = [table.frame.filter(~pl.col("id").is_in(leaked)) for table in self.tables]
+        if not all(rows.height for rows in kept):
+            return None
         left = [Predictions(rows, t.classes, t.meta) for rows, t in zip(kept, self.tables, strict=True)]
         return float(np.mean([(table.predicted == table.labels).mean() for table in left]))
 

@@ -88,7 +88,7 @@ def _cells(outcome: Outcome, official: bool, twins: bool) -> Iterator[Cell]:
     yield Cell(outcome.title, outcome.row.name)
     images = f"n = {numbers.count(published.n)}" if published.accuracy is not None else ""
     yield Cell(_as_printed(published.accuracy), published.accuracy, images)
-    clean = [Cell(numbers.percent(outcome.without_twins), outcome.without_twins)] if twins else []
+    clean = [_without_twins(outcome)] if twins else []
     if ours is None:
         yield from (Cell(numbers.MISSING), *clean)
         yield Cell("0", 0.0)
@@ -111,6 +111,13 @@ def _cells(outcome: Outcome, official: bool, twins: bool) -> Iterator[Cell]:
         yield _official(outcome)
     yield Cell(_epochs(outcome), outcome.epochs)
     yield Cell(outcome.made_by)
+
+
+def _without_twins(outcome: Outcome) -> Cell:
+    value = outcome.without_twins
+    return Cell(
+        numbers.percent(value), value, "" if value is None else f"{numbers.count(outcome.twins)} fewer"
+    )
 
 
 def _as_printed(share: float | None) -> str:
@@ -219,12 +226,10 @@ def _table_notes(found: StudyTable) -> Iterator[str]:
             "Selected on these images: each run's best epoch was chosen on the very images that it is scored on, so "
             f"that the scores are too good: {'; '.join(selected)}."
         )
-    twins = {(o.twins, o.images) for o in found.outcomes if o.without_twins is not None}
-    if twins:
-        counts = " and ".join(f"{leaked:,} of {images:,}" for leaked, images in sorted(twins))
+    if any(outcome.without_twins is not None for outcome in found.outcomes):
         yield (
-            f"Twins: {counts} test images share their pixels, a person or a source with training or validation images, "
-            "as the data were published."
+            "Without twins: without the test images, counted beside, that share their pixels, a person or a source "
+            "with training or validation images, as the data were published."
         )
     flawed = [outcome.title for outcome in found.outcomes if outcome.row.flaw]
     if flawed:
@@ -249,15 +254,15 @@ def steps(found: StudyTable) -> Table | None:
         if not outcome.row.differs and not other.row.differs:
             here, there = outcome.row.published.accuracy, other.row.published.accuracy
             theirs = None if here is None or there is None else here - there
-        runs = f"{outcome.profile}, {numbers.counted(len(outcome.runs), 'run')}"
-        named = (Cell(outcome.title), Cell(other.title), Cell(runs + ("" if step.same_precision else "†")))
+        made = f"{outcome.profile}, {_runs(outcome)}{'' if step.same_precision else '†'}"
+        named = (Cell(outcome.title), Cell(other.title), Cell(made))
         rows.append((*named, Cell(numbers.points(theirs), theirs), *cells))
     if not rows:
         return None
     columns = (
         Column("row", number=False),
         Column("against", number=False),
-        Column("profile", "Of both, and each one's runs", number=False),
+        Column("profile", "Of both, and the row's runs", number=False),
         Column("accuracy, theirs", "Difference of the two published numbers, in points"),
         Column("accuracy, ours"),
         Column("balanced accuracy, ours"),
@@ -277,6 +282,14 @@ def steps(found: StudyTable) -> Table | None:
     if mixed:
         notes.append("†: trained in different precisions, so that some of the difference may be theirs.")
     return Table("Steps: the row minus the one it is held against", columns, tuple(rows), notes=tuple(notes))
+
+
+def _runs(outcome: Outcome) -> str:
+    return (
+        f"average of {len(outcome.runs)}"
+        if outcome.row.ensemble
+        else numbers.counted(len(outcome.runs), "run")
+    )
 
 
 def class_tables(found: StudyTable) -> Iterator[Table]:
@@ -351,7 +364,8 @@ def findings(found: StudyTable) -> list[tuple[str, list[str]]]:
         elif outcome.ours is not None:
             other.append(f"{outcome.title}: {numbers.percent(outcome.ours.value)}; {outcome.verdict}")
         elif not outcome.row.not_run:
-            missing.append(outcome.title if not outcome.why else f"{outcome.title}: {outcome.why}")
+            why = outcome.why.removeprefix(NOT_YET)
+            missing.append(f"{outcome.title}{why if not why or why.startswith(':') else f': {why}'}")
     titles = {
         "reproduced": "Reproduced",
         "above": "Above the report",
@@ -389,8 +403,11 @@ def _gains(found: StudyTable) -> Iterator[tuple[str, list[str]]]:
         told = (
             f"{step.outcome.title} against {step.other.title}: {numbers.gap(gap.value, share=False)}, {ends}"
         )
-        told += f" ({numbers.counted(len(step.outcome.runs), 'run')} each"
-        told += f", though {', '.join(step.scarce)} have few images)" if step.scarce else ")"
+        told += (
+            f" ({_runs(step.outcome)}; {', '.join(step.scarce)}: few images)"
+            if step.scarce
+            else f" ({_runs(step.outcome)})"
+        )
         (better if gap.low > 0 else worse).append(told)
     yield "Higher macro F1 than the row it is held against", better
     yield "Lower macro F1 than the row it is held against", worse

@@ -5,8 +5,10 @@ import gc
 import os
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ import pytorch_lightning as lightning
 import torch
 
 from emotion import counter
+from emotion.data import augment as augmentation
 from emotion.data.datamodule import ExpressionDataModule
 from emotion.data.preparation import Preparation
 from emotion.data.splits import make_split
@@ -25,6 +28,8 @@ from emotion.data.table import SampleTable
 from emotion.schema import (
     AugmentBasic,
     AugmentNone,
+    AugmentRand,
+    AugmentTrivial,
     BalancedSampling,
     NaturalSampling,
     OversampleSampling,
@@ -262,6 +267,66 @@ def test_workers_are_started_where_they_save_time(
 ) -> None:
     data = module(store, workers=2, **settings)
     assert (data.train_dataloader().num_workers, data.val_dataloader().num_workers) == expected
+
+
+class Counted:
+    """Changes nothing and counts its batches."""
+
+    def __init__(self) -> None:
+        self.calls = 0
+        self.second = threading.Event()
+
+    def __call__(self, images: np.ndarray, streams: np.ndarray) -> np.ndarray:
+        self.calls += 1
+        if self.calls == 2:
+            self.second.set()
+        return images
+
+
+class Pure(Counted):
+    on_device = None
+
+
+class Broken(Pure):
+    def __call__(self, images: np.ndarray, streams: np.ndarray) -> np.ndarray:
+        raise ValueError("it broke")
+
+
+def test_the_next_batch_is_made_while_the_last_one_is_used(store: Store) -> None:
+    """But for policies that set generators which dropout draws from: those must not run beside it."""
+    for policy, ahead in ((Pure(), True), (Counted(), False)):
+        data = module(store)
+        data.augment = policy
+        loader = data.train_dataloader()
+        batches = iter(loader)
+        next(batches)
+        assert policy.second.wait(20 if ahead else 0.2) == ahead
+        assert 1 + len(list(batches)) == policy.calls == len(loader)
+    data = module(store)
+    data.augment = Broken()
+    with pytest.raises(ValueError, match="it broke"):
+        next(iter(data.train_dataloader()))
+
+
+@pytest.mark.parametrize(
+    ("section", "pure"),
+    [(AugmentBasic(erase=1, hue=0.1), True), (AugmentTrivial(), False), (AugmentRand(), False)],
+    ids=lambda part: getattr(part, "name", ""),
+)
+def test_policies_that_run_beside_training_set_no_generator(
+    monkeypatch: pytest.MonkeyPatch, section: Any, pure: bool
+) -> None:
+    def set_one(*_: object) -> None:
+        raise AssertionError("a generator is set")
+
+    policy = augmentation.build(section)
+    assert policy is not None
+    assert augmentation.is_pure(policy) == pure
+    for name in ("torch.manual_seed", "numpy.random.seed", "random.seed"):
+        monkeypatch.setattr(name, set_one)
+    images, streams = np.zeros((2, 16, 16, 3), np.uint8), np.arange(2, dtype=np.uint64)
+    with nullcontext() if pure else pytest.raises(AssertionError, match="a generator is set"):
+        policy(images, streams)
 
 
 def test_fetching_in_workers_changes_no_batch(store: Store) -> None:
