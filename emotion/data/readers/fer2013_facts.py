@@ -37,8 +37,8 @@ FACTS = Facts(
     counted=(
         "1,516 groups of identical images (3,369 images); 557 of the groups cross the official parts and 57 carry "
         "contradictory labels. 288 of the 3,589 test images (8.0 %) have an identical one in the training part.",
-        "2,272 pairs of near duplicates, 33 of them mirrored. The 60 least alike of the others, 100 drawn at random "
-        "and all mirrored ones were looked at: each pair is one picture (`emotion data audit`, 2026-11-21).",
+        "2,271 pairs of near duplicates, 33 of them mirrored. The 60 least alike of the others, 100 drawn at random "
+        "and all mirrored ones were looked at: each pair is one picture (`emotion data audit`, 2026-11-30).",
         "12 constant images, 11 of them in the training part.",
         "173 images are no faces: FER+ gives them no name.",
     ),
