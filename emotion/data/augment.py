@@ -79,7 +79,7 @@ def build(section: Named) -> Augmenter | None:
 
 
 def is_pure(augmenter: Augmenter | None) -> bool:
-    """Whether it may run beside training in one process: it draws from its streams alone, as what a device can do has to.
+    """Whether it may run beside training in one process: it draws from its streams alone, as all that a device can do.
 
     Policies of libraries set generators that dropout draws from, too.
     """
