@@ -232,6 +232,7 @@ class EpochBatches:
             positions, draws = np.concatenate([positions, extra]), np.concatenate([draws, further])
         rows = self.rows[positions[self.rank :: self.world_size]]
         mine = draws[self.rank :: self.world_size]
+        del positions  # else it would be held for the whole epoch
         for batch in range(len(self)):
             part = slice(batch * self.batch_size, (batch + 1) * self.batch_size)
             yield [

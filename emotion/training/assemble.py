@@ -57,9 +57,11 @@ def make_data(
         ConfigError: the policy can't change the store's images.
         DataError: the data can't be split so.
     """
+    split = split_store(config, store)
+    environment.give_back()  # of the images' ids and groups as text: 50 bytes an image, which training doesn't need
     return ExpressionDataModule(
         store,
-        split_store(config, store),
+        split,
         batch_size=config.data.batch_size,
         sampling=config.sampling,
         augment=config.augment,

@@ -1,6 +1,7 @@
 """The machine a run runs on: what it has, and what we set before the first tensor."""
 
 import ctypes
+import gc
 import importlib.metadata
 import os
 import platform
@@ -44,6 +45,14 @@ def keep_memory() -> None:
     libc.mallopt(_M_MMAP_MAX, 0)
     libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
     libc.mallopt(_M_TOP_PAD, 64 * 2**20)
+
+
+def give_back() -> None:
+    """Return freed memory to the system, once, where the C library is glibc, whatever `keep_memory` told it."""
+    if sys.platform != "linux" or platform.libc_ver()[0] != "glibc":
+        return
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def resolve_threads(threads: int | str, at_once: int = 1) -> int:

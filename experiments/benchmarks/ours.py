@@ -12,7 +12,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -239,6 +238,7 @@ def grow(turns: Turns, overrides: list[str], folds: list[int], folder: str) -> N
         config, small = (compose([*here, *more]) for more in ([], ["data.count=400"]))
         import torch  # noqa: F401  what importing takes is measured under start-up
 
+        from emotion.training import environment
         from emotion.training.assemble import choose_device, make_classifier, make_data
 
         turns.wait()
@@ -249,7 +249,7 @@ def grow(turns: Turns, overrides: list[str], folds: list[int], folder: str) -> N
             return open_store(of.data, of.preprocess, of.machine.cache_dir)
 
         next(iter(make_data(small, opened(small), device).train_dataloader()))
-        _give_back()
+        environment.give_back()  # what the small data set took: it would hide what the large one takes
         before = _private_bytes()
         began = time.perf_counter()
         store = opened(config)
@@ -300,16 +300,6 @@ def prepare() -> None:
     began = time.perf_counter()
     open_store(config.data, config.preprocess, config.machine.cache_dir)
     print(time.perf_counter() - began)
-
-
-def _give_back() -> None:
-    """What the small data set took and freed goes back to the system: it would hide what the large one takes."""
-    import ctypes
-    import gc
-
-    gc.collect()
-    with suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _private_bytes() -> int | None:

@@ -72,6 +72,28 @@ def test_freed_memory_is_kept(keep: bool) -> None:
     assert (int(said.stdout) > 2**25) == keep
 
 
+@pytest.mark.skipif(
+    sys.platform != "linux" or platform.libc_ver()[0] != "glibc", reason="glibc alone is told to"
+)
+def test_what_is_kept_can_be_given_back() -> None:
+    code = """if True:
+        from emotion.training.environment import give_back, keep_memory
+        def resident():
+            with open("/proc/self/statm") as file:
+                return int(file.read().split()[1]) * 4096
+        keep_memory()
+        before = resident()
+        buffer = bytearray(b"1") * 2**26
+        del buffer
+        kept = resident() - before
+        give_back()
+        print(kept, resident() - before)
+    """
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    kept, left = map(int, said.stdout.split())
+    assert kept > 2**25 > left
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize(("typed", "kept"), [(None, False), ("dirty_decay_ms:60000", True)])
 def test_what_polars_frees_goes_back_to_the_system(typed: str | None, kept: bool) -> None:
