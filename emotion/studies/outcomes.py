@@ -251,9 +251,9 @@ class Step:
 
     @property
     def same_precision(self) -> bool:
-        """Whether both were trained in the same one; else some of the gap may be its doing."""
+        """Whether all that were trained were so in the same one; else some of the gap may be its doing."""
         found = {run.environment.get("precision") for of in (self.outcome, self.other) for run in of.runs}
-        return len(found) == 1
+        return len(found - {None}) <= 1  # a classifier on another run's features has none
 
 
 def steps_of(found: StudyTable) -> Iterator[Step]:

@@ -58,7 +58,7 @@ def make_data(
         DataError: the data can't be split so.
     """
     split = split_store(config, store)
-    environment.give_back()  # of the images' ids and groups as text: 50 bytes an image, which training doesn't need
+    environment.give_back()  # of the images' ids and groups as text, which training doesn't need
     return ExpressionDataModule(
         store,
         split,
