@@ -28,8 +28,9 @@ def measure(bench: Bench) -> list[Comparison]:
     _against_smallest(rows, counts)
     work = (
         "drawn faces at 48 px, drawing included in preparing; splitting with duplicates and persons; first batch: all "
-        "that a run does before its first step in a process that has imported everything (opening, splitting, the "
-        "network with its statistics of the training images, one batch); pass: the rest of the epoch, augmented in the "
+        "that a run does before its first step in a process that has imported everything, the files in memory as "
+        "after an earlier run (opening, splitting, the network with its statistics of the training images, one "
+        "batch); pass: the rest of the epoch, augmented in the "
         "main process. Bytes: private memory from before opening to the first batch, without the network, in a "
         "process that has gone through a small data set before and prepared nothing, what was freed and not yet given "
         "back to the system included. Linear: the smallest's seconds times the images"
