@@ -1,7 +1,6 @@
 """One run: from a checked configuration to predictions, metrics and a report, continued wherever it was left."""
 
 import contextlib
-import itertools
 import logging
 import math
 import time
@@ -27,12 +26,9 @@ from emotion.data.splits import OFFICIAL_TEST, Split
 from emotion.data.store import Store
 from emotion.data.table import rejected_line
 from emotion.errors import EmotionError
-from emotion.evaluation import predictions as tables
-from emotion.models import network as door
 from emotion.models.classifier import ExpressionClassifier
-from emotion.models.device import DevicePreprocess
 from emotion.reporting import numbers
-from emotion.runs import FORMAT, SCORED, Part, RunFolder
+from emotion.runs import FORMAT, Part, RunFolder
 from emotion.schema import RunConfig
 from emotion.training import checkpoint, compilation, environment, precision
 from emotion.training.assemble import (
@@ -45,11 +41,11 @@ from emotion.training.assemble import (
 )
 from emotion.training.callbacks import Bar, EpochKeeper
 from emotion.training.console import Log, epoch_line, is_terminal
-from emotion.training.evaluate import cost, predict
+from emotion.training.evaluate import cost
 from emotion.training.folder import Status, now, read_status, write_config
 from emotion.training.measured import Measured, work_of
 from emotion.training.pictures import StoredPictures
-from emotion.training.progress import counting, resampling
+from emotion.training.scoring import Scoring
 from emotion.training.views import Views, views
 
 
@@ -92,6 +88,10 @@ class Run:
     identity: str
     log: Log
     sweep: Path | None = None
+
+    @property
+    def scoring(self) -> Scoring:
+        return Scoring(self.config, self.store, self.folder, self.log)
 
     def do(self) -> None:
         """Train from the last checkpoint or from the start, then evaluate and report."""
@@ -149,10 +149,10 @@ class Run:
         torch.set_num_threads(self.folder.environment["threads"])
         data = make_data(self.config, self.store, device)
         with self.views():
-            self.evaluate(data, device, _tests(data))
-            self.write_metrics(self.folder.metrics["cost"])
-            self.figures(data)
-            self.report()
+            self.scoring.evaluate(data, device, _tests(data))
+            self.scoring.write_metrics(self.folder.metrics["cost"])
+            self.scoring.figures(data)
+            self.scoring.report()
 
     def make_whole(self) -> None:
         """What is missing of a run that was killed after it had finished."""
@@ -314,10 +314,10 @@ class Run:
         parts: tuple[Part, ...] = ("val", *_tests(data)) if config.evaluation.test else ("val",)
         if config.fold is not None:
             parts = (*parts, "val_last")
-        classifier = self.evaluate(data, device, parts)
+        classifier = self.scoring.evaluate(data, device, parts)
         history = keeper.history
         channels = self.store.channels
-        self.write_metrics(
+        self.scoring.write_metrics(
             {
                 **cost(classifier, channels, self.store.size_px),
                 "train_s": round(keeper.train_s, 1),
@@ -328,7 +328,7 @@ class Run:
                 "file_mib": round(self.folder.checkpoint("best").stat().st_size / 2**20, 2),
             }
         )
-        self.figures(data)
+        self.scoring.figures(data)
         status.update(
             state="finished",
             epoch=len(history),
@@ -345,120 +345,8 @@ class Run:
 
     def close(self) -> None:
         """What may still be missing when a run is killed at its very end: the report, and removing `last.ckpt`."""
-        self.report()
+        self.scoring.report()
         checkpoint.AtomicCheckpointIO().remove_checkpoint(self.folder.checkpoint("last"))
-
-    def evaluate(
-        self, data: ExpressionDataModule, device: torch.device, parts: tuple[Part, ...]
-    ) -> ExpressionClassifier:
-        """Write the prediction tables of `parts` by the best weights (`val_last`: the last ones) and by snapshots."""
-        best = checkpoint.load_weights(self.folder.checkpoint("best"))
-        classifier = self.classifier_from(best, best["state_dict"])
-        for part in parts:
-            of = classifier
-            if part == "val_last":
-                _, last = checkpoint.newest(self.folder.checkpoint("last"))
-                state = {
-                    k.removeprefix("network."): v
-                    for k, v in last["state_dict"].items()
-                    if k.startswith("network.")
-                }
-                of = self.classifier_from(best, state)
-            table = self.score(of, data, device, part, selected=part == "val")
-            tables.write(self.folder.predictions(part), table)
-        for number in itertools.count(1):
-            weights = self.folder.snapshot_weights(number)
-            if not weights.is_file():
-                break
-            of = self.classifier_from(best, checkpoint.load_weights(weights)["state_dict"])
-            for part in parts:
-                if part != "val_last":
-                    table = self.score(of, data, device, part, said=f"{part} by snapshot {number}")
-                    tables.write(self.folder.snapshot_predictions(number, part), table)
-        return classifier
-
-    def score(
-        self,
-        classifier: ExpressionClassifier,
-        data: ExpressionDataModule,
-        device: torch.device,
-        part: Part,
-        *,
-        selected: bool = False,
-        said: str = "",
-    ) -> tables.Predictions:
-        """The predictions of `classifier` on a part.
-
-        Args:
-            selected: its weights were chosen by their score on this part.
-            said: what the part is called in the log; "": by its name.
-        """
-        scored = "val" if part == "val_last" else part
-        loader = data.evaluation_dataloader(scored)
-        told = counting(self.log, f"Scored {said or part}:", "images", len(data.split.part(scored)))
-        rows, found = predict(classifier, loader, device, told)
-        frame = self.store.frame[rows]
-        return tables.from_arrays(
-            frame["id"].to_list(),
-            frame["label"].to_numpy(),
-            found,
-            self.store.classes,
-            tables.Meta(
-                self.config.data.shown_name,
-                "val" if scored == "val" else "test",
-                self.folder.name,
-                selected_on_this_part=selected,
-            ),
-            groups=frame["group"].to_list(),
-            fold=self.config.fold,
-        )
-
-    def classifier_from(self, best: dict[str, Any], state: dict[str, torch.Tensor]) -> ExpressionClassifier:
-        network = door.rebuild(best["network"])
-        network.load_state_dict(state)
-        if self.config.model.freeze and self.config.model.freeze_epochs is None:
-            network.freeze(self.config.model.freeze)  # what was never trained isn't counted as trainable
-        device_module = DevicePreprocess.from_dict(best["device"])
-        counts = torch.ones(len(best["classes"]), dtype=torch.int64)
-        return ExpressionClassifier(self.config, network, device_module, counts)
-
-    def write_metrics(self, cost: dict[str, Any]) -> None:
-        """metrics.json: computed from the prediction tables, beside what the run cost."""
-        from emotion.evaluation.metrics import compute, to_json
-
-        metrics: dict[str, Any] = {"format": FORMAT}
-        if self.config.data.protocol == "leaky":
-            metrics["protocol"] = "leaky"
-        for part in SCORED:
-            if self.folder.has(part):
-                table = tables.read(self.folder.predictions(part))
-                found = compute(table.labels, table.probabilities, table.classes)
-                metrics[part] = to_json(found)
-        atomic.write_json(self.folder.file("metrics.json"), {**metrics, "cost": cost})
-
-    def figures(self, data: ExpressionDataModule) -> None:
-        from emotion.training.pictures import write_figures
-
-        write_figures(self.folder, data)
-
-    def report(self) -> None:
-        from emotion.reporting.report import write_report
-
-        run = self.folder
-        with resampling():
-            path = write_report([run], self.folder.file("report.html"), StoredPictures(self.store))
-        leaky = "leaky " if "protocol" in run.metrics else ""
-        for part in SCORED:
-            if part in run.metrics:
-                scores = run.metrics[part]
-                self.log(
-                    f"{leaky}{part.replace('_', ' '):>4}: accuracy {scores['accuracy']:.1%}, balanced accuracy "
-                    f"{scores['balanced_accuracy']:.1%}, macro F1 {scores['f1_macro']:.3f}"
-                )
-        snapshots = len(run.snapshots("val"))
-        if snapshots > 1:
-            self.log(f"{snapshots} snapshots were kept; `emotion ensemble {run.path} -o DIR` averages them.")
-        self.log(f"{path}")
 
     def _failed(self, error: BaseException, status: Status) -> None:
         """Note in the folder what happened; the same command continues whatever it was."""

@@ -5,7 +5,5 @@ import importlib
 for name in (
     "emotion.training.train",  # first: it sets how torch's threads wait
     "emotion.training.run",
-    "emotion.training.pictures",
-    "emotion.reporting.report",
 ):
     importlib.import_module(name)

@@ -192,7 +192,7 @@ def test_test_scores_can_be_added_later(run: Train) -> None:
 def test_adding_test_scores_can_be_interrupted(run: Train, monkeypatch: pytest.MonkeyPatch, at: str) -> None:
     run("evaluation.test=false")
     with monkeypatch.context() as patched:
-        patched.setattr(f"emotion.training.run.Run.{at}", _interrupt)
+        patched.setattr(f"emotion.training.scoring.Scoring.{at}", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             run()
     done = run()
@@ -205,7 +205,7 @@ def test_a_continued_run_took_as_long_as_all_its_sessions(
     run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr("emotion.training.run.Run.evaluate", _interrupt)
+        patched.setattr("emotion.training.scoring.Scoring.evaluate", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             run()
     (status,) = tmp_path.glob("runs/drawn-*/status.json")
@@ -368,7 +368,7 @@ def test_a_cluster_s_variables_change_nothing(run: Train, monkeypatch: pytest.Mo
 def test_an_interruption_after_the_end_loses_nothing(run: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C while the last view is being published: the same command makes the report and doesn't train again."""
     with monkeypatch.context() as patched:
-        patched.setattr("emotion.training.run.Run.report", _interrupt)
+        patched.setattr("emotion.training.scoring.Scoring.report", _interrupt)
         with pytest.raises(KeyboardInterrupt):
             run("trainer.max_epochs=1")
     monkeypatch.setattr("emotion.training.run.Run.fit", lambda *_: pytest.fail("it trains again"))
@@ -384,13 +384,11 @@ def _interrupt(*_: Any) -> None:
 def test_a_failed_run_says_so_and_continues(
     run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from emotion.training import run as module
-
     def broken(*arguments: object, **keys: object) -> None:
         raise RuntimeError("out of something")
 
     with monkeypatch.context() as patched:
-        patched.setattr(module, "predict", broken)
+        patched.setattr("emotion.training.scoring.predict", broken)
         with pytest.raises(RuntimeError, match="out of something"):
             run()
     folder = RunFolder.open(next(p for p in (tmp_path / "runs").iterdir() if p.name != "latest"))
