@@ -6,10 +6,9 @@ from typing import get_args
 
 from emotion import atomic
 from emotion.errors import ConfigError
-from emotion.launch import compose
 from emotion.studies import page
 from emotion.studies.outcomes import gather
-from emotion.studies.study import Profile, Study, experiments_dir, load, study_names
+from emotion.studies.study import Profile, Study, experiments_dir, load, network_of, study_names
 from emotion.studies.tasks import Results
 
 WORK = Path("studies")
@@ -83,7 +82,7 @@ def table(name: str, profile: str | None, results: Path | None) -> None:
 def readme_block(name: str) -> str:
     """What stands between the marks of a study's README: made from what is committed beside it, and nothing else."""
     committed = experiments_dir() / name / "results"
-    return page.markdown(gather(load(name), Results(committed, committed)))
+    return page.readme(gather(load(name), Results(committed, committed)))
 
 
 def _write(name: str, kept: Results, profile: Profile | None, unmeasured: dict[str, str]) -> None:
@@ -109,7 +108,7 @@ def _profile(name: str) -> Profile:
 def _networks(study: Study) -> list[str]:
     """The names of its networks, as weights are named by."""
     typed = {one for row in study.rows for one in row.overrides or () if one.startswith("model=")}
-    return sorted({compose([one]).model.name for one in typed})
+    return sorted(set(map(network_of, typed)))
 
 
 def _numbers(given: str, option: str) -> list[int]:

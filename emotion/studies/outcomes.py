@@ -17,7 +17,7 @@ from emotion.evaluation.predictions import Predictions
 from emotion.evaluation.published import Beside, Gap, Measured, beside, measure
 from emotion.reporting import numbers
 from emotion.runs import Part, RunFolder
-from emotion.studies.study import PROFILES, Profile, Row, Study
+from emotion.studies.study import PROFILES, Profile, Row, Study, network_of
 from emotion.studies.tasks import Results, changed, runs_needed
 
 NOT_YET = "not measured yet"
@@ -219,9 +219,10 @@ def _lacking(study: Study, row: Row, at_hand: set[str | None]) -> str:
     for one in (row, *(study.row(name) for name in row.needs)):
         if one.data is not None and one.data not in at_hand:
             found.append(f"{one.data} (--data-root {one.data}=DIR)")
-        network = {"model.pretrained=true"} & {*(one.overrides or ())}
-        if network:
-            name = next(o.partition("=")[2] for o in one.overrides or () if o.startswith("model="))
+        typed = [*study.overrides, *one.overrides] if one.overrides is not None else []
+        pretrained = [override for override in typed if override.startswith("model.pretrained=")]
+        if pretrained and pretrained[-1] == "model.pretrained=true":
+            name = network_of(next(override for override in typed[::-1] if override.startswith("model=")))
             found.append(f"published weights of {name} (offline: --weights {name}=FILE)")
     return f"{NOT_YET}: needs {', '.join(dict.fromkeys(found))}" if found else ""
 
@@ -257,8 +258,9 @@ class Step:
 
 
 def steps_of(found: StudyTable) -> Iterator[Step]:
-    """Of each row that is held against another, by the best profile that both are measured by."""
-    for outcome, other in filter(None, (_pair(found, row) for row in found.study.rows)):
+    """Of each row that is held against others, by the best profile that both are measured by."""
+    pairs = (_pair(found, row, other) for row in found.study.rows for other in row.against)
+    for outcome, other in filter(None, pairs):
         try:
             gaps = {name: between(outcome.tables, other.tables, name) for name in STEP_METRICS}
         except DataError:  # other images: a leaky protocol, a subset, another part
@@ -267,9 +269,9 @@ def steps_of(found: StudyTable) -> Iterator[Step]:
         yield Step(outcome, other, gaps, tuple(few))
 
 
-def _pair(found: StudyTable, row: Row) -> tuple[Outcome, Outcome] | None:
-    """A row and the one that it is held against, by the best profile that both are measured by."""
-    others = found.by_profile.get(row.against or "", {})
+def _pair(found: StudyTable, row: Row, against: str) -> tuple[Outcome, Outcome] | None:
+    """A row and one that it is held against, by the best profile that both are measured by."""
+    others = found.by_profile[against]
     for profile, outcome in found.by_profile[row.name].items():
         other = others.get(profile)
         if other is not None and outcome.tables and other.tables and _alike(outcome, other):

@@ -414,7 +414,7 @@ def _gains(found: StudyTable) -> Iterator[tuple[str, list[str]]]:
 
 
 def markdown(found: StudyTable) -> str:
-    """The tables, the findings and what the report can't support, for a README."""
+    """The tables, the findings and what the report can't support."""
     parts = [tables.markdown(table) for table in result_tables(found)]
     for title, lines in findings(found):
         if lines:
@@ -423,6 +423,13 @@ def markdown(found: StudyTable) -> str:
     parts += [*(f"* {line}" for line in found.study.cannot_support), ""]
     parts += [tables.markdown(table) for table in class_tables(found)]
     return "\n".join(parts).replace(numbers.SPACE, " ").rstrip() + "\n"
+
+
+def readme(found: StudyTable) -> str:
+    """What the study is about, its profiles, and everything of `markdown`."""
+    study = found.study
+    profiles = (f"* `{name}`: {setting.about}." for name, setting in study.profiles.items())
+    return "\n".join([f"{study.report}. {study.about}", "", *profiles, "", markdown(found)])
 
 
 def latex(found: StudyTable) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import (
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     PositiveInt,
@@ -18,7 +19,7 @@ from pydantic import (
 )
 
 from emotion.errors import ConfigError
-from emotion.launch import conf_dir
+from emotion.launch import compose, conf_dir
 
 FILE = "study.yaml"
 COMMANDS = ("list", "run", "table")
@@ -29,6 +30,7 @@ Profile = Literal["full", "short", "smoke"]
 PROFILES: tuple[Profile, ...] = ("full", "short", "smoke")
 Share = Annotated[float, Field(ge=0, le=1)]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9_]+$")]
+Names = Annotated[list[Name], BeforeValidator(lambda given: [given] if isinstance(given, str) else given)]
 
 
 class _Strict(BaseModel):
@@ -122,7 +124,7 @@ class Row(_Strict):
         runs_of: the row whose runs are scored on another part.
         ensemble: the rows whose runs' probabilities are averaged.
         not_run: why there is nothing to run: people were asked, not a network.
-        against: the row that this one is to be better than: a step before it, or plain training.
+        against: the rows that this one is to be better than: a step before it, plain training.
         flaw: the report's mistake that the row repeats; `honest` then names the row without it.
         differs: what keeps the row from being held against the published number.
         notes: what a reader has to know.
@@ -141,7 +143,7 @@ class Row(_Strict):
     probe: Probe | None = None
     not_run: str | None = None
     minutes: Minutes | None = None
-    against: Name | None = None
+    against: Names = Field(default_factory=list)
     flaw: Literal["leaky", "as_published"] | None = None
     honest: Name | None = None
     differs: str | None = None
@@ -241,7 +243,7 @@ class Study(_Strict):
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"expected each row once, found {twice[0]} {names.count(twice[0])} times")
         for row in self.rows:
-            for name in (*row.needs, *(name for name in (row.honest, row.against) if name)):
+            for name in (*row.needs, *row.against, *([row.honest] if row.honest else [])):
                 if name not in names:
                     raise ValueError(f"{row.name}: expected a row of this study, found {name!r}")
         try:
@@ -317,6 +319,12 @@ def experiments_dir() -> Path:
 
 def study_names() -> list[str]:
     return sorted(path.parent.name for path in experiments_dir().glob(f"*/{FILE}"))
+
+
+@cache
+def network_of(choice: str) -> str:
+    """The network that `model=…` chooses, by the name that its weights go by."""
+    return compose([choice]).model.name
 
 
 @cache

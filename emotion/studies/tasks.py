@@ -10,7 +10,7 @@ from emotion import kept
 from emotion.atomic import write_json
 from emotion.errors import RunError
 from emotion.runs import Part, RunFolder
-from emotion.studies.study import Profile, Row, Study
+from emotion.studies.study import PROFILES, Profile, Row, Study
 
 FORMAT = 1
 ROW_FILE = "row.json"
@@ -141,11 +141,12 @@ class Results:
     beside: Path
 
     def find(self, task: Task) -> RunFolder | None:
-        """The kept run of a task, if there is one of the very same recipe."""
-        for folder in (self.committed, self.beside):
-            path = folder / task.profile / task.name
-            if self._recipe(path) == task.recipe:
-                return RunFolder(path)
+        """The kept run of a task, if there is one of the very same recipe; another profile may have asked for it."""
+        for profile in (task.profile, *PROFILES):
+            for folder in (self.committed, self.beside):
+                path = folder / profile / task.name
+                if self._recipe(path) == task.recipe:
+                    return RunFolder(path)
         return None
 
     def minutes(self, task: Task) -> float | None:

@@ -33,7 +33,7 @@ def measure(bench: Bench) -> list[Comparison]:
         "batch); pass: the rest of the epoch, augmented in the "
         "main process. Bytes: private memory from before opening to the first batch, without the network, in a "
         "process that has gone through a small data set before and prepared nothing, what was freed and not yet given "
-        "back to the system included. Linear: the smallest's seconds times the images"
+        "back to the system included. One round. Linear: the smallest's seconds times the images"
     )
     most = {"first batch s": 3.0, _BYTES: 100.0, _WORST: _LINEAR}
     return [Comparison("Growth with images and folds", work, "prepared images/s", "higher", rows, most=most)]

@@ -15,7 +15,7 @@ from emotion.reporting import numbers
 from emotion.reporting.page import Beside, Folded, Matrix
 from emotion.reporting.report import render
 from emotion.runs import RunFolder
-from emotion.studies.outcomes import Outcome, StudyTable, gather
+from emotion.studies.outcomes import Outcome, StudyTable, gather, steps_of
 from emotion.studies.page import (
     class_tables,
     cost_table,
@@ -24,6 +24,7 @@ from emotion.studies.page import (
     main_table,
     markdown,
     page,
+    result_tables,
     steps,
 )
 from emotion.studies.run import Place, StudyRun
@@ -122,6 +123,28 @@ def test_two_seeds_of_the_full_profile(results: Results, tmp_path: Path) -> None
     assert row["training, ours"] == "20 min 42 s"
 
 
+def test_a_run_is_that_of_every_profile_that_asks_for_the_same(results: Results, tmp_path: Path) -> None:
+    """A profile that does nothing otherwise doesn't train a seed again that another one has trained."""
+    other = small()
+    keep(results, other, "one", "short", 0, tmp_path / "other")
+    assert [task.seed for task in tasks_of(other, other.row("one"), "full") if results.find(task)] == []
+    settings = STUDY["profiles"] | {"short": {"about": "a", "seeds": [0]}}
+    same = parse(yaml.safe_dump(STUDY | {"profiles": settings}), "here")
+    keep(results, same, "one", "short", 0, tmp_path / "same")
+    assert [task.seed for task in tasks_of(same, same.row("one"), "full") if results.find(task)] == [0]
+    row = cells(gather(same, results), 0)
+    assert (row["runs"], row["profile"]) == ("1 of 2", "full")
+
+
+def test_a_row_is_held_against_each_that_it_names(results: Results, tmp_path: Path) -> None:
+    row = STUDY["rows"][1] | {"name": "three", "title": "the third", "against": ["one", "two"]}
+    study = parse(yaml.safe_dump(STUDY | {"rows": [*STUDY["rows"], row]}), "here")
+    for name in ("one", "two", "three"):
+        keep(results, study, name, "full", 0, tmp_path / name)
+    pairs = [(step.outcome.row.name, step.other.row.name) for step in steps_of(gather(study, results))]
+    assert pairs == [("two", "one"), ("three", "one"), ("three", "two")]
+
+
 def test_a_compiled_run_s_time_says_so(results: Results, tmp_path: Path) -> None:
     study = small()
     keep(results, study, "one", "full", 0, tmp_path / "runs")
@@ -134,7 +157,8 @@ def test_a_compiled_run_s_time_says_so(results: Results, tmp_path: Path) -> None
 def test_every_published_number_is_printed(name: str, results: Results) -> None:
     """Each with as many digits as the table gives, whether anything of ours is measured or not."""
     found = gather(load(name), results)
-    text, made = markdown(found), page(found)
+    made = page(found)
+    classes = {table.caption: {row[0].text: row for row in table.rows} for table in class_tables(found)}
     matrices = [
         one.counts
         for section in made.sections
@@ -147,18 +171,22 @@ def test_every_published_number_is_printed(name: str, results: Results) -> None:
     ]
     for outcome in found.outcomes:
         published = outcome.row.published
-        scores = [*published.metrics.values()]
-        for one in (*published.classes.values(), *published.averages.values()):
-            scores += [value for value in (one.precision, one.recall, one.f1) if value is not None]
-        expected = [f"{score:.3f}" for score in scores]
+        for label, one in (*published.classes.items(), *published.averages.items()):
+            row = classes[f"Classes: {outcome.title}"][label]
+            given = [
+                numbers.MISSING if v is None else f"{v:.3f}" for v in (one.precision, one.recall, one.f1)
+            ]
+            assert [row[place].text for place in (3, 5, 7)] == given, (outcome.title, label)
+        rows = [row for table in result_tables(found) for row in table.rows if row[0].text == outcome.title]
+        shown = [cell.text for row in rows for cell in row]
+        expected = [f"{score:.3f}" for score in published.metrics.values()]
         expected += [f"{value:,}" for value in (published.parameters, published.trainable) if value]
         expected += [f"{published.file_mb:.1f} MB"] if published.file_mb else []
         if published.accuracy is not None:  # as typed in the study's file, which has the report's digits
-            shown = f"{100 * published.accuracy:.6g}"
-            expected.append(f"{shown if '.' in shown else f'{shown}.0'} %")
-        lines = [line for line in text.splitlines() if line.startswith("|")]
+            typed = f"{100 * published.accuracy:.6g}"
+            expected.append(f"{typed if '.' in typed else f'{typed}.0'} %")
         for number in expected:
-            assert any(f"| {number}" in line for line in lines), (outcome.title, number)
+            assert number in [text.replace(numbers.SPACE, " ") for text in shown], (outcome.title, number)
         if published.confusion is not None:
             total = sum(map(sum, published.confusion.counts))
             right = sum(
@@ -268,6 +296,11 @@ def test_accuracy_without_twins_stands_beside(results: Results, tmp_path: Path) 
             {"overrides": ["model=vgg16"], "init_from": "weights"},
             "not measured yet: needs published weights of resnet18 (offline: --weights resnet18=FILE)",
         ),
+        (
+            {"overrides": ["model=efficientnet_lite0", "model.pretrained=true"]},
+            "not measured yet: needs published weights of tf_efficientnet_lite0 (offline: --weights "
+            "tf_efficientnet_lite0=FILE)",
+        ),
     ],
 )  # fmt: skip
 def test_a_row_that_is_not_measured_says_what_it_needs(
@@ -279,6 +312,12 @@ def test_a_row_that_is_not_measured_says_what_it_needs(
     study = parse(yaml.safe_dump(STUDY | {"rows": [one, named, source]}), "here")
     keep(results, study, "one", "short", 0, tmp_path)
     assert cells(gather(study, results), 1)["verdict"] == expected
+
+
+def test_weights_that_a_study_asks_for_in_all_its_rows_are_needed(results: Results) -> None:
+    overrides = [*STUDY["overrides"], "model.pretrained=true"]
+    study = parse(yaml.safe_dump(STUDY | {"overrides": overrides}), "here")
+    assert "published weights of minivgg" in cells(gather(study, results), 0)["verdict"]
 
 
 def test_a_step_between_two_precisions_is_marked(results: Results, tmp_path: Path) -> None:

@@ -127,11 +127,6 @@ def test_study_b_s_recipes() -> None:
     assert config["pretrained"].model.freeze == [f"backbone.features.{block}" for block in range(3)]
 
 
-@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
-def test_a_short_run_is_short(study: Study) -> None:
-    assert all(row.minutes and row.minutes.short <= SHORT_LIMIT_MIN for row in study.rows if row.trained)
-
-
 @pytest.mark.parametrize(
     ("study", "row", "accuracy", "n"),
     [
@@ -160,15 +155,18 @@ def test_published_confusions_sum_to_their_n_and_accuracy(name: str) -> None:
     assert right / found.n == pytest.approx(found.accuracy, abs=0.0021)
 
 
-@pytest.mark.parametrize("study", STUDIES, ids=lambda study: study.name)
-def test_published_recalls_and_supports_give_the_accuracy(study: Study) -> None:
-    for row in study.rows:
+@pytest.mark.parametrize("study", ["fer2013_undersampling", "lfw_ms_balance"])
+def test_published_recalls_and_supports_give_the_accuracy(study: str) -> None:
+    checked = 0
+    for row in load(study).rows:
         scores = row.published.classes.values()
         if scores and all(s.recall is not None and s.support is not None for s in scores):
             right = sum((s.recall or 0) * (s.support or 0) for s in scores)
             assert right / sum(s.support or 0 for s in scores) == pytest.approx(
                 row.published.accuracy, abs=0.006
             )
+            checked += 1
+    assert checked > 1
 
 
 SMALL: dict[str, Any] = {
