@@ -158,7 +158,7 @@ def quiz(
         list[str] | None, typer.Argument(help="As for train.py: data.root=~/fer2013 …")
     ] = None,
     count: Annotated[int, typer.Option("--count", min=1, help="Number of images.")] = 100,
-    seed: Annotated[int, typer.Option("--seed", help="Chooses the images and their order.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Chooses the images and their order.")] = 0,
     answers: Annotated[
         list[Path] | None, typer.Option("--answers", help="A file that the page saved; repeatable.")
     ] = None,
@@ -277,7 +277,8 @@ def wandb_dashboard(
 Results = Annotated[
     Path | None,
     typer.Option(
-        "--results", help="Where kept runs lie; default: experiments/NAME/results, smoke: studies/NAME."
+        "--results",
+        help="Where kept runs lie; default: experiments/NAME/results, smoke: studies/NAME/results.",
     ),
 ]
 

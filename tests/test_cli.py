@@ -117,6 +117,12 @@ def test_wrong_input_is_said(runs: Path, tmp_path: Path, arguments: list[str], s
     assert said in str(caught.value)
 
 
+def test_a_negative_seed_is_refused_where_it_is_typed() -> None:
+    done = CliRunner().invoke(app, ["quiz", "drawn", "--seed", "-1"])
+    assert done.exit_code == 2
+    assert "--seed" in done.output
+
+
 def train(tmp_path: Path, *overrides: str) -> subprocess.CompletedProcess[str]:
     here = [f"machine.runs_dir={tmp_path}/runs", f"machine.cache_dir={tmp_path}/cache"]
     return subprocess.run([sys.executable, str(TRAIN), *overrides, *here], capture_output=True, text=True, cwd=tmp_path,

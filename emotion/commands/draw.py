@@ -1,5 +1,6 @@
 """`emotion data draw`"""
 
+import shlex
 from pathlib import Path
 
 from emotion.data import mimic
@@ -12,4 +13,4 @@ def draw(form: str, folder: Path, count: int, seed: int) -> None:
     print(
         f"{len(drawn.labels):,} pictures in the layout of {form}{f'; on purpose also {broken}' if broken else ''}."
     )
-    print(f"python train.py data={mimic.DATA.get(form, form)} data.root={folder}")
+    print(shlex.join(["python", "train.py", f"data={mimic.DATA.get(form, form)}", f"data.root={folder}"]))

@@ -2,6 +2,7 @@
 
 import difflib
 import re
+import shlex
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -227,7 +228,7 @@ def audit(where: Sequence[str], out: Path, runs: Sequence[Path]) -> None:
     atomic.write_text(csv, findings.write_csv())
     proposed = findings.filter("exclude")["id"].n_unique()
     print(
-        f"{csv}: data.exclude={csv} leaves out the {proposed:,} images that it marks"
+        f"{csv}: {shlex.quote(f'data.exclude={csv}')} leaves out the {proposed:,} images that it marks"
         if proposed
         else f"{csv}: no image is proposed to be left out"
     )

@@ -96,7 +96,10 @@ def label_findings(
 ) -> pl.DataFrame:
     """Findings for likely label errors, in the order given; none is proposed for exclusion: people decide that."""
     known = store.frame.select("id", "split", pl.col("label").replace_strict(_names(store)))
-    rows = pl.DataFrame({"id": list(ids), "class": list(suggested), "value": list(margins)})
+    rows = pl.DataFrame(
+        {"id": list(ids), "class": list(suggested), "value": list(margins)},
+        schema={"id": pl.String, "class": pl.String, "value": pl.Float64},  # there may be none
+    )
     return (
         rows.join(known, on="id", how="left", maintain_order="left")
         .with_columns(

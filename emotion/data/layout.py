@@ -3,7 +3,7 @@
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
@@ -17,6 +17,7 @@ PARTS = {
 }
 """What parts of a data set are called, in lower case."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
+_NO_DATA = frozenset({"__MACOSX", "lost+found"})  # what archives and file systems put beside the data
 
 
 def existing_root(root: Path | None, what: str) -> Path:
@@ -43,7 +44,12 @@ def existing_root(root: Path | None, what: str) -> Path:
 
 
 def locate(
-    root: Path | None, what: str, accepts: Callable[[Path], bool], remedy: str, depth: int = 2
+    root: Path | None,
+    what: str,
+    accepts: Callable[[Path], bool],
+    remedy: str,
+    depth: int = 2,
+    several: Callable[[list[Path]], str] | None = None,
 ) -> Path:
     """The one folder at or below `root` that holds a data set.
 
@@ -52,6 +58,7 @@ def locate(
         accepts: whether a folder has this layout.
         remedy: where the data can be had.
         depth: how many levels down to look.
+        several: what to do where there is more than one, if not to choose one.
 
     Raises:
         LayoutError: there is none.
@@ -72,9 +79,10 @@ def locate(
             f"{remedy}"
         )
     if len(found) > 1:
+        advice = several(found) if several else "Point data.root at one of them."
         raise DataError(
             f"expected {what}, once; found {len(found)} below {path}: "
-            f"{', '.join(str(place.relative_to(path)) for place in found)}. Point data.root at one of them."
+            f"{', '.join(str(place.relative_to(path)) for place in found)}. {advice}"
         )
     return found[0]
 
@@ -203,14 +211,14 @@ def find_below(root: Path, accepts: Callable[[Path], bool], depth: int = 2) -> l
 
 
 def subfolders(folder: Path) -> list[Path]:
-    """The folders in a folder, hidden ones left out, sorted by name.
+    """The folders in a folder, sorted by name; hidden ones and those that never hold data are left out.
 
     Raises:
         DataError: the folder can't be read.
     """
     with _entries(folder) as entries:
-        names = [entry.name for entry in entries if entry.name[0] != "." and _is_folder(entry)]
-    return [folder / name for name in sorted(names) if name != "__MACOSX"]
+        names = [entry.name for entry in entries if _may_hold_data(entry.name) and _is_folder(entry)]
+    return [folder / name for name in sorted(names)]
 
 
 def part_folders(folder: Path, holds: Callable[[Path], bool]) -> dict[str | None, Path]:
@@ -243,6 +251,26 @@ def file_names(folder: Path) -> list[str]:
         return sorted(entry.name for entry in entries if entry.name[0] != "." and not _is_folder(entry))
 
 
+def holds_images(folder: Path) -> bool:
+    """Whether an image lies right in a folder; looks no further than the first.
+
+    Raises:
+        DataError: the folder can't be read.
+    """
+    with _entries(folder) as entries:
+        return any(
+            Path(entry.name).suffix.lower() in IMAGE_SUFFIXES
+            and entry.name[0] != "."
+            and not _is_folder(entry)
+            for entry in entries
+        )
+
+
+def _may_hold_data(name: str) -> bool:
+    """Whether a folder of this name is to be looked into."""
+    return name[0] != "." and name not in _NO_DATA
+
+
 def _is_folder(entry: os.DirEntry[str]) -> bool:
     try:
         return entry.is_dir()
@@ -251,7 +279,7 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 @contextmanager
-def _entries(folder: Path | str) -> Iterator[Iterator[os.DirEntry[str]]]:
+def _entries(folder: Path) -> Iterator[Iterator[os.DirEntry[str]]]:
     try:
         with os.scandir(folder) as entries:
             yield entries
@@ -264,32 +292,69 @@ def tree_digest(*paths: Path) -> str:
 
     Of a folder the names below it and the times of its folders count (a file changed in place is not noticed:
     looking at each of a million files would take longer than opening the store that this is the key of), of a
-    file its name, size and time.
+    file its name, size and time. Folders that `subfolders` leaves out don't count, and of one that can't be read
+    only the name does: whoever needs it says so.
     """
     digest = hashlib.blake2b(digest_size=16)
     for path in paths:
         if path.is_dir():
-            _digest_folder(digest, str(path), "", set())
+            _digest_tree(digest, str(path), "", frozenset())
         else:
-            status = path.stat()
-            digest.update(f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0".encode())
+            _digest_file(digest, path)
     return digest.hexdigest()
 
 
-def _digest_folder(digest: "hashlib.blake2b", path: str, relative: str, above: set[tuple[int, int]]) -> None:
-    status = Path(path).stat()
-    identity = (status.st_dev, status.st_ino)
-    if identity in above:  # a link to a folder above itself
-        return
+def folders_digest(root: Path, folders: Iterable[str]) -> str:
+    """As `tree_digest`, of folders below `root` without the folders in them."""
+    digest = hashlib.blake2b(digest_size=16)
+    for folder in folders:
+        _digest_folder(digest, f"{root}/{folder}", folder, frozenset())
+    return digest.hexdigest()
+
+
+def _digest_file(digest: "hashlib.blake2b", path: Path) -> None:
+    try:
+        status = path.stat()
+        _digest_text(digest, f"{path.name}\0{status.st_size}\0{status.st_mtime_ns}\0")
+    except OSError:
+        _digest_text(digest, f"{path.name}\0unreadable\0")
+
+
+def _digest_tree(
+    digest: "hashlib.blake2b", path: str, relative: str, above: frozenset[tuple[int, int]]
+) -> None:
+    identity, folders = _digest_folder(digest, path, relative, above)
+    for name in folders:
+        _digest_tree(digest, f"{path}/{name}", f"{relative}/{name}", above | {identity})
+
+
+def _digest_folder(
+    digest: "hashlib.blake2b", path: str, relative: str, above: frozenset[tuple[int, int]]
+) -> tuple[tuple[int, int], list[str]]:
+    """Add a folder's time and the names of its files; returns its identity and the folders in it, sorted.
+
+    Nothing is added where it is one of those `above`: a link leads back to it.
+    """
     names: list[str] = []
     folders: list[str] = []
-    with _entries(path) as entries:
-        for entry in entries:
-            (folders if _is_folder(entry) else names).append(entry.name)
-    digest.update(f"{relative}\0{status.st_mtime_ns}\0".encode())
-    digest.update("\0".join(sorted(names)).encode("utf-8", "surrogateescape"))
-    for name in sorted(folders):
-        _digest_folder(digest, f"{path}/{name}", f"{relative}/{name}", above | {identity})
+    try:
+        status = os.stat(path)  # noqa: PTH116  Path objects for a hundred thousand folders
+        identity = (status.st_dev, status.st_ino)
+        if identity in above:
+            return identity, []
+        with os.scandir(path) as entries:
+            for entry in entries:
+                (folders if _is_folder(entry) else names).append(entry.name)
+    except (OSError, ValueError):  # forbidden, gone since it was listed, or no possible name
+        _digest_text(digest, f"{relative}\0unreadable\0")
+        return (0, 0), []
+    _digest_text(digest, f"{relative}\0{status.st_mtime_ns}\0")
+    _digest_text(digest, "\0".join(sorted(names)))
+    return identity, sorted(filter(_may_hold_data, folders))
+
+
+def _digest_text(digest: "hashlib.blake2b", text: str) -> None:
+    digest.update(text.encode("utf-8", "surrogateescape"))
 
 
 def as_text(name: str) -> str:

@@ -13,10 +13,17 @@ import polars as pl
 from PIL import Image
 
 from emotion.data.table import SampleTable, Source
+from emotion.errors import DataError
 
-REVISION = "2"  # 1 shifted by shares of the whole image, whatever was cut out of it afterwards
+# 1 shifted by shares of the whole image, whatever was cut out of it afterwards; 2 took data with face boxes
+REVISION = "3"
 COPY = "#copy"  # in the ids of copies
 _ROTATE_DEG, _SHIFT, _ZOOM = 15.0, 0.1, 0.1
+
+
+def original(sample_id: pl.Expr) -> pl.Expr:
+    """The id of the image that a copy was made of; of other images their own."""
+    return sample_id.str.replace(rf"{COPY}\d+$", "")
 
 
 def with_copies(table: SampleTable, crop_px: int | None = None) -> SampleTable:
@@ -29,7 +36,16 @@ def with_copies(table: SampleTable, crop_px: int | None = None) -> SampleTable:
     Args:
         crop_px: what the preparation will cut out of the centre. Shifts are shares of it, so that a copy shows about
             what its original does.
+
+    Raises:
+        DataError: the data has face boxes.
     """
+    if "x" in table.frame.columns:
+        raise DataError(
+            f"data.protocol=leaky: expected pictures that are cropped already, found face boxes in {table.name}: a "
+            "copy is the whole picture turned and shifted, in which its face lies elsewhere. Use data without boxes "
+            "(affectnet: data.crop=whole; csv: no data.box), or sampling=oversample sampling.augmented=copies."
+        )
     frame = table.frame.with_columns(
         split=pl.lit(None, pl.String), group=pl.col("group").fill_null(pl.col("id"))
     )

@@ -12,6 +12,7 @@ import polars as pl
 
 from emotion import labels
 from emotion.data import duplicates
+from emotion.data.leaky import original
 from emotion.data.store import Store
 from emotion.data.table import rejections
 from emotion.errors import DataError
@@ -122,18 +123,20 @@ def select(store: Store, data: DataConfig) -> Store:
         facts["group_by"] = "duplicate"
     if data.exclude is not None:
         ids = excluded_ids(data.exclude)
-        out = frame.filter(pl.col("id").is_in(ids))
-        if not out.height:
+        named = pl.Series(ids, dtype=pl.String).implode()
+        here = int(frame["id"].is_in(named).sum())
+        if ids and not here:
             raise DataError(
                 f"data.exclude: expected ids of {store.name} in {data.exclude}, found {len(ids):,} of which none is "
                 f"there; an id of this data is {frame['id'][0]!r}. The file is of other data, or another form of it."
             )
-        frame = frame.filter(~pl.col("id").is_in(ids))
+        # a copy goes with its original (data.protocol=leaky), and may be named alone
+        leaves = pl.col("id").is_in(named) | original(pl.col("id")).is_in(named)
+        out = frame.filter(leaves)
+        frame = frame.filter(~leaves)
         rejected.append(rejections((i, "excluded", f"named in {data.exclude.name}") for i in out["id"]))
         elsewhere = (
-            f" ({len(ids) - out.height:,} more ids of that file are not in this data)"
-            if len(ids) > out.height
-            else ""
+            f" ({len(ids) - here:,} more ids of that file are not in this data)" if len(ids) > here else ""
         )
         notes.append(
             f"{data.exclude.name} leaves out {out.height:,} of {store.frame.height:,} images{elsewhere}."
@@ -141,7 +144,7 @@ def select(store: Store, data: DataConfig) -> Store:
         facts["exclude"] = {
             "file": data.exclude.name,
             "images": out.height,
-            "unknown_ids": len(ids) - out.height,
+            "unknown_ids": len(ids) - here,
         }
     classes = store.classes
     if wanted is not None:

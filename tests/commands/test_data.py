@@ -1,6 +1,7 @@
 """`emotion data …` on small sets, from what is typed to what is printed and written."""
 
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -225,6 +226,30 @@ def test_audit_writes_a_page_and_a_csv_that_training_takes(fer_folders: Path, tm
     assert "Audit of fer2013" in (tmp_path / "audit.html").read_text()
     after = call("audit", fer_folders, f"data.exclude={tmp_path / 'audit.csv'}", "--out", tmp_path / "after")
     assert [line.split()[-1] for line in after.splitlines() if "groups that cross parts" in line] == ["0"]
+
+
+def test_what_is_printed_to_be_copied_is_quoted(fer_folders: Path, tmp_path: Path) -> None:  # noqa: F811
+    said = call("draw", tmp_path / "a folder", "--as", "ck48").splitlines()[-1]
+    assert shlex.split(said) == ["python", "train.py", "data=ck_plus", f"data.root={tmp_path}/a folder"]
+    happy = fer_folders / "train" / "happy"
+    shutil.copy(next((fer_folders / "test" / "happy").iterdir()), happy / "Training_99.jpg")
+    said = call("audit", fer_folders, "--out", tmp_path / "an audit")
+    (line,) = [line for line in said.splitlines() if "leaves out" in line]
+    assert shlex.split(line.partition(": ")[2])[0] == f"data.exclude={tmp_path}/an audit/audit.csv"
+
+
+def test_audit_with_a_run_that_contradicts_no_label(finished_run: RunFolder, tmp_path: Path) -> None:
+    table = predictions.read(finished_run.predictions("val"))
+    certain = np.eye(len(table.classes))[table.labels]
+    sure = RunFolder(Path(shutil.copytree(finished_run.path, tmp_path / "sure")))
+    predictions.write(
+        sure.predictions("val"),
+        predictions.from_arrays(table.ids, table.labels, certain, table.classes, table.meta),
+    )
+    said = call("audit", *DRAWN, "--run", sure.path, "--out", tmp_path)
+    (line,) = [line for line in said.splitlines() if "likely label errors" in line]
+    assert line.split()[3] == "0"
+    assert "likely label error" not in pl.read_csv(tmp_path / "audit.csv", infer_schema=False)["finding"]
 
 
 def test_audit_with_a_run_ranks_likely_label_errors(finished_run: RunFolder, tmp_path: Path) -> None:

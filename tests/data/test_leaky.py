@@ -9,10 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emotion.data import mimic
 from emotion.data.dataset import open_store, split_store
 from emotion.data.leaky import changed, with_copies
 from emotion.data.splits import Split, leaks
 from emotion.data.table import SampleTable
+from emotion.errors import DataError
 from emotion.launch import compose
 
 LABELS = [0] * 12 + [1] * 5 + [2] * 2
@@ -71,6 +73,29 @@ def test_a_copy_shows_what_its_original_shows_after_a_crop() -> None:
         assert abs(rows.mean() - 10.5) <= 3
         assert abs(columns.mean() - 10.5) <= 3
         assert 0.75 <= len(rows) / 64 <= 1.3
+
+
+def test_faces_that_boxes_cut_out_are_refused(tmp_path: Path) -> None:
+    """A copy's face lies elsewhere than its original's; pictures that are used as a whole are fine."""
+    for form in ("expw", "affectnet"):
+        mimic.draw(form, tmp_path / form)
+
+    def copied(form: str, *overrides: str) -> int:
+        config = compose(
+            [
+                f"data={form}",
+                f"data.root={tmp_path / form}",
+                "data.protocol=leaky",
+                "preprocess.size_px=48",
+                *overrides,
+            ]
+        )
+        return len(open_store(config.data, config.preprocess, tmp_path / "cache"))
+
+    for form in ("expw", "affectnet"):
+        with pytest.raises(DataError, match=f"cropped already, found face boxes in {form}"):
+            copied(form)
+    assert copied("affectnet", "data.crop=whole")
 
 
 def measured(tmp_path: Path, *overrides: str) -> tuple[Split, float]:

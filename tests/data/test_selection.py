@@ -96,6 +96,33 @@ def test_an_audit_s_rows_are_left_out_where_it_says_so(tmp_path: Path) -> None:
     assert left.rejected["reason"].to_list() == ["excluded"] * 2
 
 
+@pytest.mark.parametrize("marked", ["id\n", "id,exclude\n{},false\n", "id,exclude\nforeign,false\n"])
+def test_a_file_that_marks_nothing_leaves_out_nothing(tmp_path: Path, marked: str) -> None:
+    ids = drawn(tmp_path).frame["id"].to_list()
+    file = tmp_path / "audit.csv"
+    file.write_text(marked.format(ids[0]))
+    left = drawn(tmp_path, exclude=file)
+    assert left.frame["id"].to_list() == ids
+    assert left.notes[-1] == "audit.csv leaves out 0 of 140 images."
+
+
+def test_copies_are_left_out_with_their_original(tmp_path: Path) -> None:
+    file = tmp_path / "audit.csv"
+
+    def leaky(*overrides: str) -> Store:
+        config = compose(["data.count=140", "data.imbalance=3", "data.protocol=leaky", *overrides])
+        return open_store(config.data, config.preprocess, tmp_path)
+
+    ids = leaky().frame["id"].to_list()
+    first, second = [name.removesuffix("#copy0002") for name in ids if name.endswith("#copy0002")][:2]
+    file.write_text(f"id\n{first}\n{second}#copy0001\nforeign\n")
+    left = leaky(f"data.exclude={file}")
+    gone = [name for name in ids if name.partition("#")[0] == first]
+    assert len(gone) >= 3
+    assert sorted(set(ids) - set(left.frame["id"])) == sorted([*gone, f"{second}#copy0001"])
+    assert left.selection["exclude"] == {"file": "audit.csv", "images": len(gone) + 1, "unknown_ids": 1}
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [

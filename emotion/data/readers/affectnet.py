@@ -92,6 +92,10 @@ def read(
 ) -> SampleTable:
     """The table of an AffectNet download, whichever release it is.
 
+    A label that is changed inside an npy or JSON file is not noticed, as looking at each would take minutes: `touch`
+    the folder of these files then, or delete the store and the index of them (`indices` in the cache folder). The
+    lists of 2017 are looked at.
+
     Args:
         root: the download's folder, or one that holds it.
         variant: 8 classes, 7 (without contempt, in both parts) or all 11 codes.

@@ -1,7 +1,8 @@
 """AffectNet 2021 and AffectNet+: a few small files an image, read once and kept as one index.
 
 A quarter of a million images have a million npy files, which take minutes to open. The index lies in the cache
-folder under a digest of the tree, so that the second look at a download reads one file.
+folder under a digest of the tree, so that the second look at a download reads one file. A file that is changed in
+place leaves that digest as it is; a new time of its folder doesn't.
 """
 
 import io

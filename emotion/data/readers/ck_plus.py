@@ -13,7 +13,7 @@ from emotion.labels import label_of
 
 NATURAL_SIZE_PX = 96
 CHANNELS = 1
-_REVISION = "1"
+_REVISION = "2"  # 2: neutral is a class only where its frames are taken
 
 # The codes 0 to 7.
 CLASSES = ("neutral", "anger", "contempt", "disgust", "fear", "happiness", "sadness", "surprise")
@@ -44,7 +44,9 @@ _NAME = re.compile(r"(S\d{3})_(\d{3})_\d+", re.IGNORECASE)
 
 def signature(root: Path | None, frames: int = 1, neutral: bool = False) -> str:
     """A cheap digest of what `read` would read."""
-    return f"ck_plus-{_REVISION}-{frames}-{neutral}-{tree_digest(_locate(root))}"
+    place = _locate(root)
+    labels = sorted((place / _LABELS).glob("*/*/*_emotion.txt"))  # 327 files, which are corrected in place
+    return f"ck_plus-{_REVISION}-{frames}-{neutral}-{tree_digest(place, *labels)}"
 
 
 def read(root: Path | None, frames: int = 1, neutral: bool = False) -> SampleTable:
@@ -53,14 +55,14 @@ def read(root: Path | None, frames: int = 1, neutral: bool = False) -> SampleTab
     Args:
         root: the download's folder, or one that holds it.
         frames: how many frames at the end of a labelled sequence show its expression. CK+48 always has three.
-        neutral: whether the first frame of a labelled sequence is taken as neutral.
+        neutral: whether the first frame of a labelled sequence is taken as neutral; without it there is no such class.
 
     Raises:
         ConfigError: neutral frames of CK+48, which has none.
         DataError: nothing there is CK+, or most of it is broken.
     """
     place = _locate(root)
-    rows = Collector("ck_plus", CLASSES, place)
+    rows = Collector("ck_plus", CLASSES if neutral else CLASSES[1:], place)
     if _class_folders(place):
         if neutral:
             raise ConfigError(
@@ -96,17 +98,17 @@ def _class_folders(folder: Path) -> bool:
 
 def _read_48(rows: Collector, place: Path) -> None:
     for folder in subfolders(place):
-        code = label_of(folder.name, CLASSES)
+        label = label_of(folder.name, rows.classes)
         for name in file_names(folder):
             path, match = f"{folder.name}/{name}", _NAME.match(name)
-            if code is None:
-                rows.reject(path, "unknown label", f"the folder {folder.name!r} is no expression of CK+")
+            if label is None:
+                rows.reject(path, "unknown label", f"the folder {folder.name!r} is no expression of CK+48")
             elif Path(name).suffix.lower() not in IMAGE_SUFFIXES:
                 rows.reject(path, "not an image file", "unknown file name extension")
             elif not match:
                 rows.reject(path, "no person", "names begin with S and the person's number")
             else:
-                rows.add(Sample(name, code, path, group=match.group(1).upper()))
+                rows.add(Sample(name, label, path, group=match.group(1).upper()))
 
 
 def _read_sequences(rows: Collector, place: Path, frames: int, neutral: bool) -> None:
@@ -126,9 +128,9 @@ def _read_sequences(rows: Collector, place: Path, frames: int, neutral: bool) ->
                 continue
             chosen = [(name, label) for name in pictures[-frames:]]
             if neutral:
-                chosen.insert(0, (pictures[0], CLASSES.index("neutral")))
-            for name, code in chosen:
-                rows.add(Sample(name, code, f"{where}/{name}", group=person.name))
+                chosen.insert(0, (pictures[0], rows.classes.index("neutral")))
+            for name, shown in chosen:
+                rows.add(Sample(name, shown, f"{where}/{name}", group=person.name))
 
 
 def _sequence_label(rows: Collector, folder: Path, where: str) -> tuple[int, str] | None:
@@ -139,8 +141,9 @@ def _sequence_label(rows: Collector, folder: Path, where: str) -> tuple[int, str
         return None
     lines = list(text_lines(folder / files[0]))
     code = whole_number(lines[0][1].strip()) if len(lines) == 1 and len(files) == 1 else None
-    if code is None or not 0 <= code < len(CLASSES):
+    first = len(CLASSES) - len(rows.classes)
+    if code is None or not first <= code < len(CLASSES):
         found = " ".join(line for _, line in lines)[:40]
-        rows.reject(where, "unknown label", f"{files[0]} holds {found!r}, expected one code of 0 to 7")
+        rows.reject(where, "unknown label", f"{files[0]} holds {found!r}, expected one code of {first} to 7")
         return None
-    return code, files[0].removesuffix("_emotion.txt")
+    return code - first, files[0].removesuffix("_emotion.txt")

@@ -4,9 +4,20 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+import polars as pl
+
 from emotion.data.collector import Collector, Sample
 from emotion.data.facts import Facts
-from emotion.data.layout import PARTS, FilesBelow, existing_root, file_names, listing, tree_digest
+from emotion.data.layout import (
+    PARTS,
+    FilesBelow,
+    existing_root,
+    file_names,
+    folders_digest,
+    leaves_root,
+    listing,
+    tree_digest,
+)
 from emotion.data.preparation import Box
 from emotion.data.table import SampleTable
 from emotion.data.textrows import real_number, split_quoted, text_lines, whole_number
@@ -42,11 +53,13 @@ class Columns(NamedTuple):
     votes: tuple[str, ...]
 
 
-def signature(root: Path | None, **options: object) -> str:
+def signature(root: Path | None, path: str = "path", **options: object) -> str:
     """A cheap digest of what `read` would read: of the pictures only the names count."""
     table = _table_file(root)
-    named = "-".join(f"{name}={value}" for name, value in sorted(options.items()))
-    return f"csv-{_REVISION}-{named}-{tree_digest(table, table.parent)}"
+    named = "-".join(f"{name}={value}" for name, value in sorted({"path": path, **options}.items()))
+    return (
+        f"csv-{_REVISION}-{named}-{tree_digest(table)}-{folders_digest(table.parent, _folders(table, path))}"
+    )
 
 
 def distinguish(root: Path) -> None:
@@ -101,6 +114,26 @@ def read(
         else:
             _read_row(rows, files, columns, where, row, by_number=class_names is not None)
     return rows.table(table.parent, CHANNELS, FACTS)
+
+
+def _folders(table: Path, path: str) -> list[str]:
+    """The folders that the column `path` names, none where there is no such column.
+
+    By polars rather than row by row, because each start waits for it: 0.7 s for 500,000 rows.
+    """
+    try:
+        names, separator, lines = _opened(table, (path,))
+    except LayoutError:  # `read` says so
+        return []
+    letter = '(?:[^"]|"")'  # of a quoted cell
+    cell = f' *"{letter}*"[^{separator}]*|[^{separator}]*'
+    start = f' *"{letter}*/| *"{letter}|[^"{separator}][^{separator}]*/|[^"{separator}]'  # to the last slash
+    starts = pl.Series([line for _, line in lines], dtype=pl.String).str.extract(
+        f"^(?:(?:{cell}){separator}){{{names.index(path)}}}({start})"
+    )
+    paths = starts.drop_nulls().unique().str.replace('^ *"?', "").str.replace_all('""', '"', literal=True)
+    folders = paths.str.strip_chars_start().str.extract("^(.*)/").fill_null("").unique().sort()
+    return [folder for folder in folders if not leaves_root(folder)]
 
 
 def _opened(table: Path, wanted: Sequence[str]) -> tuple[list[str], str, Iterator[tuple[int, str]]]:

@@ -18,6 +18,8 @@ from emotion.data.layout import (
     as_text,
     existing_root,
     file_names,
+    folders_digest,
+    holds_images,
     locate,
     part_folders,
     subfolders,
@@ -42,7 +44,11 @@ _EXPECTED = (
 
 def signature(root: Path | None) -> str:
     """A cheap digest of what `read` would read."""
-    return f"fer2013-{_REVISION}-{tree_digest(_locate(root))}"
+    place = _locate(root)
+    if place.is_file():
+        return f"fer2013-{_REVISION}-{tree_digest(place)}"
+    folders = [folder.relative_to(place).as_posix() for _, folder in _class_folders(place)]
+    return f"fer2013-{_REVISION}-{folders_digest(place, folders)}"
 
 
 def distinguish(root: Path) -> None:
@@ -54,7 +60,7 @@ def distinguish(root: Path) -> None:
     if place.is_file():
         fer2013_csv.distinguish(place)
         return
-    folders = [folder for part in _split_folders(place).values() for folder in subfolders(part)]
+    folders = [folder for _, folder in _class_folders(place)]
     pictures = [
         folder / name
         for folder in folders
@@ -130,6 +136,16 @@ def _split_folders(folder: Path) -> dict[str | None, Path]:
     )
 
 
+def _class_folders(place: Path) -> list[tuple[str | None, Path]]:
+    """What is read, each with its split: all in split folders, else the classes and what has pictures."""
+    return [
+        (split, folder)
+        for split, part in _split_folders(place).items()
+        for folder in subfolders(part)
+        if split is not None or class_of(folder.name) is not None or holds_images(folder)
+    ]
+
+
 @dataclass
 class _Found:
     """Files as the walk through the class folders finds them."""
@@ -144,15 +160,14 @@ class _Found:
 def _read_folders(place: Path) -> SampleTable:
     found = _Found()
     parts = _split_folders(place)
-    for split, folder in parts.items():
-        for class_folder in subfolders(folder):
-            _read_class(found, place, class_folder, split)
+    for split, folder in _class_folders(place):
+        _read_class(found, place, folder, split)
     _require_every_class(found, place)
     splits, official, notes = _official(found)
     beside = [below.name for below in subfolders(place) if None not in parts and below not in parts.values()]
     if beside:
         notes.append(
-            f"folders beside {', '.join(f.name for f in parts.values())} are not read: {', '.join(beside)}."
+            f"folders beside {', '.join(f.name for f in parts.values())} are not read: {as_text(', '.join(beside))}."
         )
     frame = pl.DataFrame(
         {"id": found.paths, "label": found.labels, "split": splits, "group": None},
@@ -187,11 +202,11 @@ def _read_class(found: _Found, place: Path, folder: Path, split: str | None) -> 
     below = folder.relative_to(place).as_posix()
     for inner in subfolders(folder):
         found.rejected.append(
-            (f"{below}/{inner.name}", "unexpected folder", "class folders hold images only")
+            (as_text(f"{below}/{inner.name}"), "unexpected folder", "class folders hold images only")
         )
     for name in file_names(folder):
         path = f"{below}/{name}"
-        if as_text(name) != name:
+        if as_text(path) != path:
             found.rejected.append(
                 (as_text(path), "file name is not text", "rename it: it is not valid UTF-8")
             )

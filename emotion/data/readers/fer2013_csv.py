@@ -99,6 +99,9 @@ def _rows(path: Path) -> pl.DataFrame:
         raise DataError(
             f"expected the columns emotion, pixels and Usage in {path}; found {', '.join(names)[:200]}.{hint}"
         )
+    written = (pl.col("emotion").str.strip_chars().fill_null("") != "") | pl.col("pixels").is_not_null()
+    last = frame.select(written.arg_true().max()).item()
+    frame = frame.head(0 if last is None else last + 1)  # blank lines at the end are no rows
     if frame.height == 0:
         raise DataError(f"expected 35,887 rows in {path}, found none. Download it again.")
     usage = (

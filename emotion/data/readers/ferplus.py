@@ -189,7 +189,7 @@ def _row(sample_id: str) -> int:
 
 
 def _votes(path: Path) -> tuple[list[tuple[str, np.ndarray] | None], list[tuple[str, str, str]]]:
-    """Part and votes of each row, None for a broken one; and the broken ones."""
+    """Part and votes of each row, None for a broken one; and the broken ones. Blank rows at the end are none."""
     rows: list[tuple[str, np.ndarray] | None] = []
     broken: list[tuple[str, str, str]] = []
     lines = text_lines(path, blank=True)  # a row that was blanked keeps its place
@@ -200,7 +200,10 @@ def _votes(path: Path) -> tuple[list[tuple[str, np.ndarray] | None], list[tuple[
             f"expected the columns Usage, Image name, {', '.join(COLUMNS)} in {path}; found "
             f"{', '.join(names)[:200] or 'an empty file'}. Download it again: {FACTS.source}"
         )
-    for number, line in lines:
+    body = list(lines)
+    while body and not body[-1][1].strip(" \t,"):
+        body.pop()
+    for number, line in body:
         cells = split_quoted(line)
         counts = [whole_number(cell) for cell in cells[2:]]
         part = USAGE.get(cells[0].strip().lower()) if cells else None

@@ -42,6 +42,19 @@ def test_variants(root: Path) -> None:
     assert "AffectNet-7, release 2017" in table.notes[0]
 
 
+def test_a_touched_folder_of_annotations_is_another_signature(tmp_path: Path) -> None:
+    """What the README advises to whoever changes labels in place."""
+    mimic.draw("affectnet_plus", tmp_path / "plus", 16, 2)
+    before = affectnet.read(tmp_path / "plus").frame, affectnet.signature(tmp_path / "plus")
+    annotations = tmp_path / "plus" / "train_set" / "annotations"
+    path = annotations / "000001.json"
+    path.write_text(path.read_text().replace('"Human-Label": 1', '"Human-Label": 2'))
+    assert affectnet.signature(tmp_path / "plus") == before[1]
+    annotations.touch()
+    assert affectnet.signature(tmp_path / "plus") != before[1]
+    assert not affectnet.read(tmp_path / "plus").frame.equals(before[0])
+
+
 def test_pooled_random_takes_whole_jpgs_of_both_parts(root: Path) -> None:
     official = affectnet.read(root)
     pooled = affectnet.read(root, variant=11, split="pooled_random", crop="whole")

@@ -204,6 +204,32 @@ def test_a_folder_that_contains_itself_does_no_harm(fer_folders: Path) -> None:
     assert len(fer2013.read(fer_folders)) == 56
 
 
+def test_folders_whose_names_are_no_text_are_rejected(fer_folders: Path) -> None:
+    picture = fer_folders / "train" / "happy" / "Training_30.jpg"
+    for folder in ("train/\udcff", "train/happy/\udcfe", "\udcfd"):
+        (fer_folders / folder).mkdir()
+    shutil.copy(picture, fer_folders / "train" / "\udcff")
+    table = fer2013.read(fer_folders)
+    assert len(table) == 56
+    assert reasons(table) == {"file name is not text": 1, "unexpected folder": 1}
+    assert "folders beside test, train are not read: \\udcfd." in table.notes
+    assert fer2013.signature(fer_folders)
+
+
+@pytest.mark.parametrize("part", ["", "train"])
+def test_runs_in_the_data_s_folder_are_none_of_it(fer_folders: Path, part: str) -> None:
+    root = fer_folders / part
+    before, signature = fer2013.read(root), fer2013.signature(root)
+    (root / "runs" / "first" / "figures").mkdir(parents=True)
+    (root / "audit.csv").touch()
+    assert fer2013.signature(root) == signature
+    after = fer2013.read(root)
+    assert after.frame.equals(before.frame)
+    assert after.rejected.equals(before.rejected)
+    shutil.copy(fer_folders / "train" / "happy" / "Training_30.jpg", fer_folders / "train" / "sad")
+    assert fer2013.signature(root) != signature
+
+
 def test_a_further_class_folder_is_rejected_by_name(fer_folders: Path) -> None:
     place = fer_folders / "train" / "bored"
     place.mkdir()

@@ -114,6 +114,17 @@ def test_a_csv_with_other_rows_is_refused(root: Path) -> None:
         ferplus.read(root)
 
 
+@pytest.mark.parametrize("name", ["fer2013.csv", "fer2013new.csv"])
+@pytest.mark.parametrize("end", ["\n", "  \n\n", ",,\r\n"])
+def test_blank_rows_at_the_end_are_none(root: Path, name: str, end: str) -> None:
+    before = ferplus.read(root)
+    with (root / name).open("a", newline="") as file:
+        file.write(end)
+    after = ferplus.read(root)
+    assert after.frame.equals(before.frame)
+    assert after.rejected.equals(before.rejected)
+
+
 def test_a_shift_in_the_middle_is_refused() -> None:
     """One row lost and one added leave the number of rows and most of the agreement: only a block shows it."""
     codes = np.random.default_rng(0).integers(0, 7, 2500)

@@ -1,6 +1,8 @@
 """The forms a download can have, and what is answered to one that isn't what was expected."""
 
+import csv
 import os
+import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -8,11 +10,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
 import emotion.schema  # noqa: F401  registers the readers
 from emotion.data import layout, mimic
 from emotion.data.readers import ck_plus, class_folders, csv_table, expw, jaffe, raf_db
+from emotion.data.textrows import split_quoted
 from emotion.errors import ConfigError, DataError
 from emotion.registry import builder
 
@@ -189,6 +194,34 @@ def test_ck_plus_frames_and_neutral(draw: Any) -> None:
     assert set(three.frame["group"]) == set(apex.frame["group"]) == {"S005", "S006", "S007", "S008"}
 
 
+@pytest.mark.parametrize("form", ["ck_plus", "ck48"])
+def test_neutral_is_a_class_of_ck_plus_only_with_its_frames(form: str, draw: Any) -> None:
+    """Else a macro average over the classes has one that no image can earn."""
+    root = draw(form)
+    table = ck_plus.read(root)
+    assert table.classes == ck_plus.CLASSES[1:]
+    assert set(table.frame["label"]) == set(range(7))
+    if form == "ck_plus":
+        assert ck_plus.read(root, neutral=True).classes == ck_plus.CLASSES
+
+
+def test_a_neutral_label_needs_the_class(draw: Any) -> None:
+    root = draw("ck_plus")
+    label = next((root / "Emotion").glob("*/*/*_emotion.txt"))
+    label.write_text("   0.0000000e+00\n")
+    (detail,) = ck_plus.read(root).rejected.filter(reason="unknown label")["detail"]
+    assert detail == f"{label.name} holds '   0.0000000e+00', expected one code of 1 to 7"
+    assert ck_plus.read(root, neutral=True).rejected.filter(reason="unknown label").is_empty()
+
+
+def test_a_corrected_label_of_ck_plus_is_another_signature(draw: Any) -> None:
+    root = draw("ck_plus")
+    before = ck_plus.signature(root)
+    label = next((root / "Emotion").glob("*/*/*_emotion.txt"))
+    label.write_text(label.read_text().replace("e+00", "e+0"))
+    assert ck_plus.signature(root) != before
+
+
 def test_ck48_has_no_neutral_frames(draw: Any) -> None:
     with pytest.raises(ConfigError, match="found CK\\+48"):
         ck_plus.read(draw("ck48"), neutral=True)
@@ -240,6 +273,56 @@ def test_two_folders_of_one_part_are_refused(tmp_path: Path) -> None:
         class_folders.read(tmp_path)
 
 
+def test_class_folders_without_a_picture_in_any_part_are_no_classes(tmp_path: Path) -> None:
+    for name in ("train/happy", "train/sad", "train/fear", "val/happy", "val/fear"):
+        picture(tmp_path / name / "a.png")
+    for name in ("train/tmp", "val/tmp", "val/sad"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "train" / "tmp" / "notes.txt").touch()
+    table = class_folders.read(tmp_path)
+    assert table.classes == ("happiness", "sadness", "fear")  # by their meaning: all are expressions
+    assert table.frame.height == 5
+    assert table.rejected["id"].to_list() == ["train/tmp/notes.txt"]
+
+
+def test_a_class_s_name_that_is_no_text_is_to_be_changed(tmp_path: Path) -> None:
+    for name in ("train/happy", "train/\udcff", "train/sad"):
+        picture(tmp_path / name / "a.png")
+    assert class_folders.signature(tmp_path)
+    with pytest.raises(DataError, match=r"names in UTF-8, found .*train/\\udcff\. Rename it"):
+        class_folders.read(tmp_path)
+
+
+@pytest.mark.parametrize("above", ["", "train/"])
+def test_folders_of_persons_are_not_offered_as_data_sets(above: str, tmp_path: Path) -> None:
+    for name in ("Angry/ann", "Angry/bo", "happy/ann", "sad/cy"):
+        picture(tmp_path / f"{above}{name}" / "a.png")
+    with pytest.raises(
+        DataError, match=r"found 3 below .*Class folders hold the pictures themselves: move"
+    ) as told:
+        class_folders.read(tmp_path)
+    assert "data=csv data.group=" in str(told.value)
+    assert "Point data.root" not in str(told.value)
+
+
+@pytest.mark.parametrize("above", ["", "train/"])
+def test_what_lies_beside_class_folders_is_not_in_the_signature(above: str, tmp_path: Path) -> None:
+    for name in ("happy", "sad"):
+        picture(tmp_path / f"{above}{name}" / "a.png")
+    seen = {class_folders.signature(tmp_path)}
+    (tmp_path / "runs" / "first").mkdir(parents=True)
+    (tmp_path / "contact_sheet.png").touch()
+    seen.add(class_folders.signature(tmp_path))
+    assert len(seen) == 1
+    picture(tmp_path / f"{above}happy" / "b.png")
+    seen.add(class_folders.signature(tmp_path))
+    (tmp_path / f"{above}sad").rename(tmp_path / f"{above}fear")
+    seen.add(class_folders.signature(tmp_path))
+    picture(tmp_path / f"{above}anger" / "b.png")
+    seen.add(class_folders.signature(tmp_path))
+    assert len(seen) == 4
+
+
 def table_of(folder: Path, *lines: str, pictures: int = 3) -> Path:
     for number in range(pictures):
         picture(folder / f"{number}.png")
@@ -288,6 +371,7 @@ def test_numbers_in_a_csv_need_the_order_of_the_classes(tmp_path: Path) -> None:
 
 def test_a_csv_without_the_named_columns(tmp_path: Path) -> None:
     path = table_of(tmp_path, "file,emotion", "0.png,happy")
+    assert csv_table.signature(path)  # which says nothing
     with pytest.raises(
         DataError, match="not so: path, label; the file's first line is 'file,emotion'.*data.path="
     ):
@@ -307,6 +391,66 @@ def test_options_of_a_csv_that_contradict_each_other(
 ) -> None:
     with pytest.raises(ConfigError, match=message):
         csv_table.read(table_of(tmp_path, "path,label", "0.png,happy"), **options)
+
+
+def test_the_signature_of_a_csv_sees_the_folders_that_it_names(tmp_path: Path) -> None:
+    table = tmp_path / "faces.csv"
+    table.write_text(
+        "id,where,label\n"
+        "1,flat/a.png,happy\n"
+        '"2, or so","with, comma/""so""/b.png",sad\n'
+        '"3" , "spaced/c.png",sad\n'
+        "4,../outside/d.png,sad\n"
+        "5,not there/e.png,sad\n"
+        "6\n"
+    )
+    named = ("flat", 'with, comma/"so"', "spaced")
+    for folder in (*named, "runs", "flat/deeper"):
+        (tmp_path / folder).mkdir(parents=True)
+    assert csv_table._folders(table, "where") == sorted([*named, "not there"])
+    seen = {csv_table.signature(table, path="where")}
+    (tmp_path / "runs" / "first").mkdir()
+    (tmp_path / "sweeps").mkdir()
+    picture(tmp_path / "flat" / "deeper" / "f.png")
+    seen.add(csv_table.signature(table, path="where"))
+    assert len(seen) == 1
+    for folder in (*named, "not there"):
+        picture(tmp_path / folder / "new.png")
+        seen.add(csv_table.signature(table, path="where"))
+    (tmp_path / "flat" / "new.png").unlink()
+    seen.add(csv_table.signature(table, path="where"))
+    with table.open("a") as file:
+        file.write("7,flat/g.png,sad\n")
+    seen.add(csv_table.signature(table, path="where"))
+    assert len(seen) == 7
+
+
+CELLS = st.text(alphabet='ab/", ;.é', max_size=12)
+
+
+@settings(max_examples=100, deadline=None, derandomize=True, database=None)
+@given(rows=st.lists(st.tuples(CELLS, CELLS, CELLS), max_size=8), separator=st.sampled_from(",;\t"))
+def test_the_folders_of_a_csv_are_those_of_the_rows_that_are_read(
+    rows: list[tuple[str, str, str]], separator: str
+) -> None:
+    with tempfile.TemporaryDirectory() as place:
+        table = Path(place) / "t.csv"
+        with table.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file, delimiter=separator).writerows([("id", "path", "label"), *rows])
+        lines = [split_quoted(line, separator) for line in table.read_text(encoding="utf-8").split("\n")[1:]]
+        paths = [cells[1].strip() for cells in lines if len(cells) == 3]
+        expected = {path.rpartition("/")[0] for path in paths if path and not path.endswith("/")}
+        found = csv_table._folders(table, "path")
+        assert {folder for folder in expected if not layout.leaves_root(folder)} <= set(found)
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t"])
+def test_pictures_beside_a_csv_are_in_its_signature(separator: str, tmp_path: Path) -> None:
+    path = table_of(tmp_path, f"path{separator}label", f"0.png{separator}happy", f"1.png{separator}sad")
+    assert csv_table._folders(path, "path") == [""]
+    before = csv_table.signature(path)
+    picture(tmp_path / "9.png")
+    assert csv_table.signature(path) != before
 
 
 def test_a_folder_with_two_csv_files(tmp_path: Path) -> None:
