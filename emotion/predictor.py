@@ -12,7 +12,7 @@ from emotion.data.images import decode
 from emotion.data.preparation import Preparation
 from emotion.errors import DataError
 from emotion.models import network as door
-from emotion.models.device import DevicePreprocess
+from emotion.models.device import DevicePreprocess, whole_floats
 from emotion.runs import RunFolder
 from emotion.training import checkpoint
 
@@ -106,7 +106,8 @@ class Predictor:
         return (p + self._softmax(pixels.flip(2))) / 2 if self.tta == "flip" else p
 
     def _softmax(self, pixels: torch.Tensor) -> torch.Tensor:
-        return self.network(self.device_module(pixels)).float().softmax(1)
+        with whole_floats():
+            return self.network(self.device_module(pixels)).float().softmax(1)
 
     def _prepare(self, image: str | Path | np.ndarray) -> np.ndarray:
         if isinstance(image, np.ndarray):

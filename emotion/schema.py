@@ -553,7 +553,10 @@ class OneCycleSchedule(Named):
 class PlateauSchedule(Named):
     name: Literal["plateau"] = "plateau"
     factor: Fraction = Field(0.5, description="multiplies the learning rate")
-    patience: Annotated[int, Field(ge=0)] = Field(3, description="epochs without a better trainer.monitor")
+    patience: Annotated[int, Field(ge=0)] = Field(
+        3,
+        description="so many epochs may pass without a better trainer.monitor before the learning rate is lowered",
+    )
 
 
 class InverseTimeSchedule(Named):

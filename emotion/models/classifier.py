@@ -1,8 +1,6 @@
 """The LightningModule: uint8 batches in, loss and metrics out."""
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytorch_lightning as pl
@@ -16,7 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from emotion import counter, registry
 from emotion.errors import RunError
-from emotion.models.device import DevicePreprocess
+from emotion.models.device import DevicePreprocess, whole_floats
 from emotion.models.layers import clip_norms, kernels, l2_penalty
 from emotion.models.losses import CrossEntropy
 from emotion.models.mixing import Mixing
@@ -91,7 +89,7 @@ class ExpressionClassifier(pl.LightningModule):
 
         In 32-bit floats whatever the training's precision: an epoch's scores are those of its prediction table.
         """
-        with torch.autocast(image.device.type, enabled=False), _whole_floats():
+        with torch.autocast(image.device.type, enabled=False), whole_floats():
             p = self(image).softmax(1)
             if self.config.evaluation.tta == "flip":
                 p = (p + self(image.flip(2)).softmax(1)) / 2
@@ -169,7 +167,7 @@ class ExpressionClassifier(pl.LightningModule):
 
     def _bound_norms(self) -> None:
         assert self.config.model.max_norm is not None
-        clip_norms(self._bounded, self.config.model.max_norm)
+        clip_norms([w for w in self._bounded if w.requires_grad], self.config.model.max_norm)
 
     @property
     def images_seen(self) -> int:
@@ -225,17 +223,6 @@ def _diverged(said: str) -> RunError:
     return RunError(
         f"{said}. A smaller optimizer.lr, trainer.gradient_clip=1 or trainer.precision=fp32 may help."
     )
-
-
-@contextmanager
-def _whole_floats() -> Iterator[None]:
-    """Convolutions on NVIDIA GPUs without TF32, whose mantissa has 10 bits and which torch allows by itself."""
-    before = torch.backends.cudnn.allow_tf32
-    torch.backends.cudnn.allow_tf32 = False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.allow_tf32 = before
 
 
 class _LogLoss(MeanMetric):

@@ -1,6 +1,7 @@
 """The second part of preprocessing: what the device does to the uint8 pixels of the store. Saved in the checkpoint."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -69,3 +70,14 @@ class DevicePreprocess(nn.Module):
             x = F.interpolate(x, (self.size_px, self.size_px), mode="bilinear", antialias=smaller)
         x = x * self.scale + self.shift  # a grey image becomes three channels here, by broadcasting
         return x.contiguous(memory_format=torch.channels_last)
+
+
+@contextmanager
+def whole_floats() -> Iterator[None]:
+    """Convolutions on NVIDIA GPUs without TF32, whose mantissa has 10 bits and which torch allows by itself."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.allow_tf32 = before

@@ -72,7 +72,10 @@ def one_cycle(
 def plateau(
     config: PlateauSchedule, optimizer: Optimizer, steps: int, epochs: int, mode: Mode
 ) -> ReduceLROnPlateau:
-    """lr × factor after `patience` epochs without a better monitored metric; `mode` is "max" or "min"."""
+    """lr × factor once more than `patience` epochs in a row have brought no better monitored metric.
+
+    Better by a ten-thousandth of it, torch's default; `mode` is "max" or "min".
+    """
     return ReduceLROnPlateau(optimizer, mode=mode, factor=config.factor, patience=config.patience)
 
 

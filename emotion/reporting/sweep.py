@@ -64,9 +64,11 @@ class SweepFolder:
         return [run for run in map(self.run, self.jobs) if run.file("status.json").is_file()]
 
     def swept(self) -> list[str]:
-        """The keys in which jobs differ, but for the fold, in the order typed."""
-        keys = dict.fromkeys(key for job in self.jobs for key in job["choices"])
-        return [k for k in keys if k != "fold" and len({job["choices"].get(k) for job in self.jobs}) > 1]
+        """The keys in which jobs differ, in the order typed; the fold only where some have folds and some have none."""
+        keys = dict.fromkeys(key for job in self.jobs for key in job["choices"] if key != "fold")
+        found = [k for k in keys if len({job["choices"].get(k) for job in self.jobs}) > 1]
+        mixed = len({job["choices"].get("fold", "null") == "null" for job in self.jobs}) > 1
+        return [*found, "fold"] if mixed else found
 
     def configurations(self) -> list["Configuration"]:
         """In the order typed."""
@@ -75,7 +77,10 @@ class SweepFolder:
             grouped.setdefault(job["configuration"], []).append(job)
         keys = self.swept()
         return [
-            Configuration({key: jobs[0]["choices"].get(key, "") for key in keys}, tuple(map(self.run, jobs)))
+            Configuration(
+                {key: ",".join(dict.fromkeys(job["choices"].get(key, "") for job in jobs)) for key in keys},
+                tuple(map(self.run, jobs)),
+            )
             for jobs in grouped.values()
         ]
 
@@ -258,6 +263,10 @@ def notes(sweep: SweepFolder, test: bool = False) -> list[str]:
     of_each_set = {(table.meta.data, table.classes) for table in tables_there}
     if tables_there:
         said += _scarce(tables_there)
+    if len(precisions := sorted(_precisions(sweep))) > 1:
+        said.append(
+            f"Runs were trained in {' and '.join(precisions)}: some of a difference may be its doing."
+        )
     if len(of_each_set) > 1:
         said.append("Configurations were judged by different data: their scores can't be compared.")
     if test:
@@ -266,6 +275,11 @@ def notes(sweep: SweepFolder, test: bool = False) -> list[str]:
     failures = {name: said for c in configurations for name, said in c.failures().items()}
     said += [f"Failed: {name}: {_last_line(message)}" for name, message in failures.items()]
     return said
+
+
+def _precisions(sweep: SweepFolder) -> set[str]:
+    """Those that finished runs were trained in."""
+    return {str(run.environment["precision"]) for run in sweep.runs() if run.finished}
 
 
 def _scarce(found: Sequence[Predictions]) -> list[str]:

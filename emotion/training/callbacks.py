@@ -3,7 +3,7 @@
 import io
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -119,16 +119,34 @@ class EpochKeeper(lightning.Callback):
             pl_module.plateau.step(row[self.monitor])
         if self._is_best(row):
             self.best = {"epoch": trainer.current_epoch, "metric": self.monitor, "value": row[self.monitor]}
-            self._save(pl_module, self.folder.checkpoint("best"), trainer.current_epoch)
-        cycle = finished_cycle(self.config.schedule, trainer.current_epoch, self.config.trainer.max_epochs)
-        if cycle is not None:
-            self._save(pl_module, self.folder.snapshot_weights(cycle), trainer.current_epoch)
         if self._should_stop():
             trainer.should_stop = True
         write_history(self.folder, self.history)
         write_confusions(self.folder, self.confusions)
         trainer.save_checkpoint(self.folder.checkpoint("last"))
+        for path in self._due():  # after last.ckpt, from which a run that is cut off here makes them
+            self._save(pl_module.network.state_dict(), path)
         self.on_epoch(row, self)
+
+    def catch_up(self, last: Path) -> None:
+        """Write the weights that the last epoch was to leave, where the run was cut off after its checkpoint `last`."""
+        missing = [path for path in self._due() if not self._holds(path)]
+        if missing:
+            state = checkpoint.network_state(checkpoint.load(last))
+            for path in missing:
+                self._save(state, path)
+
+    def _due(self) -> Iterator[Path]:
+        """The files of weights that the last epoch leaves: the best so far, the snapshot of a cycle that ends."""
+        epoch = int(self.history[-1]["epoch"])
+        if self.best is not None and self.best["epoch"] == epoch:
+            yield self.folder.checkpoint("best")
+        cycle = finished_cycle(self.config.schedule, epoch, self.config.trainer.max_epochs)
+        if cycle is not None:
+            yield self.folder.snapshot_weights(cycle)
+
+    def _holds(self, path: Path) -> bool:
+        return path.is_file() and checkpoint.load_weights(path)["epoch"] == self.history[-1]["epoch"]
 
     def _sign(self) -> float:
         return -1.0 if self.config.trainer.monitor == "loss" else 1.0
@@ -151,9 +169,10 @@ class EpochKeeper(lightning.Callback):
     def stopped_early(self) -> bool:
         return bool(self.history) and self._should_stop()
 
-    def _save(self, module: ExpressionClassifier, path: Path, epoch: int) -> None:
-        state = {key: tensor.detach().cpu() for key, tensor in module.network.state_dict().items()}
-        checkpoint.save_weights(path, {**self.description, "epoch": epoch, "state_dict": state})
+    def _save(self, state: Mapping[str, torch.Tensor], path: Path) -> None:
+        held = {key: tensor.detach().cpu() for key, tensor in state.items()}
+        epoch = int(self.history[-1]["epoch"])
+        checkpoint.save_weights(path, {**self.description, "epoch": epoch, "state_dict": held})
 
 
 def _plateau(module: lightning.LightningModule) -> torch.optim.lr_scheduler.ReduceLROnPlateau | None:

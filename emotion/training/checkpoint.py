@@ -76,6 +76,12 @@ def load(path: Path, map_location: Any = "cpu") -> dict[str, Any]:
         ) from error
 
 
+def network_state(contents: dict[str, Any]) -> dict[str, torch.Tensor]:
+    """The network's weights in what a `last.ckpt` holds, by the network's own names."""
+    inside = "network."
+    return {k.removeprefix(inside): v for k, v in contents["state_dict"].items() if k.startswith(inside)}
+
+
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 

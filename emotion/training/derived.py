@@ -108,6 +108,11 @@ def write_derived(
         RunError: `target` is there already and isn't such a folder.
     """
     require_room(target)
+    derived = {"format": FORMAT, "kind": kind, "runs": [run.name for run in runs]}
+    atomic.write_json(
+        target / "derived.json", derived
+    )  # first: what is cut off from here on can be made again
+    (target / "status.json").unlink(missing_ok=True)
     shutil.rmtree(target / "predictions", ignore_errors=True)  # of another combination, written here before
     (target / "report.html").unlink(missing_ok=True)
     first = runs[0]
@@ -142,8 +147,6 @@ def write_derived(
     atomic.write_json(target / "environment.json", {**first.environment, "command": command})
     atomic.write_json(target / "splits.json", splits)
     atomic.write_text(target / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
-    derived = {"format": FORMAT, "kind": kind, "runs": [run.name for run in runs]}
-    atomic.write_json(target / "derived.json", derived)
     atomic.write_json(target / "status.json", status)
     return RunFolder(target)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import yaml
 
@@ -21,6 +21,7 @@ from emotion.schema import RunConfig
 from emotion.training.environment import code_version, version
 
 LOCK, ATTEMPTS = "lock", "attempts"
+_ORPHANS_S = 10.0  # torch's workers look for their parent every 5 s
 
 
 def folder_name(config: RunConfig, identity: str) -> str:
@@ -41,6 +42,8 @@ class HeldError(RunError):
 def locked(path: Path) -> Iterator[None]:
     """Hold the run folder `path` (made if missing) for this process, until it ends by whatever cause.
 
+    Worker processes hold it with their parent, and see some seconds after it that it was killed: those are waited for.
+
     Raises:
         HeldError: another process does.
         RunError: the folder can't be made or written.
@@ -54,17 +57,38 @@ def locked(path: Path) -> Iterator[None]:
             "that can be written."
         ) from error
     with opened as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        deadline = time.monotonic() + _ORPHANS_S
+        while not _taken(file):
             file.seek(0)
-            raise HeldError(
-                f"{path} is being run by {_owner(file.read())}. Wait for it, or stop it."
-            ) from None
+            owner = file.read()
+            if not _is_gone(owner) or time.monotonic() > deadline:
+                raise HeldError(f"{path} is being run by {_owner(owner)}. Wait for it, or stop it.")
+            time.sleep(0.2)
         file.truncate(0)
         file.write(json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "since": time.time()}))
         file.flush()
         yield
+
+
+def _taken(file: IO[str]) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _is_gone(owner: str) -> bool:
+    """Whether the process that wrote this into the lock ran on this machine and doesn't any more."""
+    try:
+        known = json.loads(owner)
+        if known["host"] == socket.gethostname():
+            os.kill(known["pid"], 0)
+    except ProcessLookupError:
+        return True
+    except (json.JSONDecodeError, PermissionError):
+        pass
+    return False
 
 
 def is_held(path: Path) -> bool:

@@ -29,7 +29,7 @@ from emotion import atomic
 from emotion.errors import ConfigError, EmotionError, RunError
 from emotion.schema import LoggerConfig, RunConfig, WandbLogger, validate
 from emotion.training import environment
-from emotion.training.folder import Status, locked, now
+from emotion.training.folder import HeldError, Status, locked, new_attempt, now, read_status
 from emotion.training.jobs import Job, Wanted, prepared
 
 FORMAT = 1
@@ -152,6 +152,7 @@ class Queue:
             self.finished(job)
         if not todo:
             return self.states
+        renewed = {job.identity for job in todo if job.config.force and _renewed(job)}
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["emotion.training.warm"])
         _start_server()
@@ -166,9 +167,11 @@ class Queue:
                     job, slot = waiting.pop(0), free.pop(0)
                     prefix = f"[{self.jobs.index(job) + 1}/{len(self.jobs)}] "
                     says, heard = context.Pipe(duplex=False)[::-1]
+                    plain = job.config.plain()
+                    plain["force"] &= job.identity not in renewed
                     process = context.Process(
                         target=_child,
-                        args=(job.config.plain(), slot, at_once, prefix, says, self.sweep),
+                        args=(plain, slot, at_once, prefix, says, self.sweep),
                         name=job.folder.name,
                     )
                     process.start()
@@ -254,6 +257,17 @@ class _Running:
         with suppress(EOFError):
             return str(self.heard.recv()) if self.heard.poll() else ""
         return ""
+
+
+def _renewed(job: Job) -> bool:
+    """Whether a job that is forced has an empty folder now, before the first begins: what is left can be told then."""
+    try:
+        with locked(job.folder.path):
+            if read_status(job.folder) is not None:
+                new_attempt(job.folder)
+    except HeldError:
+        return False  # its own process waits for the other one
+    return True
 
 
 def _note_failure(job: Job, said: str) -> None:

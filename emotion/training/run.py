@@ -114,8 +114,9 @@ class Run:
             attempt=_attempt(folder),
             started=begun.get("started", now()),
             epochs=config.trainer.max_epochs,
-            epoch=0,
+            epoch=begun.get("epoch", 0),
             seconds=seconds,
+            **{key: begun[key] for key in ("best",) if key in begun},
         )
         status.update()
         try:
@@ -150,8 +151,8 @@ class Run:
         data = make_data(self.config, self.store, device)
         with self.views():
             self.scoring.evaluate(data, device, _tests(data))
-            self.scoring.write_metrics(self.folder.metrics["cost"])
             self.scoring.figures(data)
+            self.scoring.write_metrics(self.folder.metrics["cost"])  # last: with them the test part is scored
             self.scoring.report()
 
     def make_whole(self) -> None:
@@ -202,7 +203,7 @@ class Run:
             return precision.resolve(trainer.precision, classifier, image, label, device, measured)
 
         if trainer.precision == "auto" and self.sweep is not None:
-            # wherever its other jobs are done: a difference between two of them is never one of precision
+            # wherever the others of this network and batch are done: folds and seeds never differ in precision
             resolved = Measured(self.sweep).get(work_of("precision", classifier, image), resolve)
         else:
             resolved = resolve()
@@ -269,6 +270,7 @@ class Run:
             data.first_epoch = last.epochs
             self.log(f"Continuing from {last.file.relative_to(folder.path)}.")
             keeper.load_state_dict(last.callbacks[keeper.state_key])
+            keeper.catch_up(last.file)
             if keeper.stopped_early:
                 return keeper  # Lightning would train one more epoch before it asks
         try:

@@ -43,12 +43,7 @@ class Scoring:
             of = classifier
             if part == "val_last":
                 _, last = checkpoint.newest(self.folder.checkpoint("last"))
-                state = {
-                    k.removeprefix("network."): v
-                    for k, v in last["state_dict"].items()
-                    if k.startswith("network.")
-                }
-                of = self._classifier(best, state)
+                of = self._classifier(best, checkpoint.network_state(last))
             table = self._score(of, data, device, part, selected=part == "val")
             tables.write(self.folder.predictions(part), table)
         for number in itertools.count(1):

@@ -3,17 +3,24 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 from torch import Tensor
 
+from emotion.data.dataset import prepared_store, split_store
+from emotion.data.selection import select
 from emotion.data.splits import Split
 from emotion.data.store import Store
-from emotion.errors import RunError
+from emotion.errors import EmotionError, RunError
 from emotion.evaluation import predictions as tables
 from emotion.models.network import Network, misfit
-from emotion.runs import RunFolder
+from emotion.runs import SCORED, RunFolder
+from emotion.schema import validate
 from emotion.training import checkpoint
 from emotion.training.folder import source_weights
+
+_PICTURES_OF = {"ferplus": "fer2013"}  # data sets that are other labels of the same rows
+_SEVERAL = ("folder", "csv", "drawn")  # names that any number of data sets go by
 
 
 def source(path: Path) -> dict[str, Any]:
@@ -86,8 +93,9 @@ def _start_head(network: Network, classes: tuple[str, ...], contents: dict[str, 
 def refuse_seen_images(path: Path, split: Split, store: Store) -> None:
     """Weights that were trained on this run's validation or test images can't be judged by them.
 
-    A run on the same data set must have kept aside what this run validates and tests on. Its prediction tables say what
-    it kept aside.
+    Where the earlier run's prepared data is still there in the same form, the pixels are compared, whatever the two
+    data sets are called. Else a run on the same data set must have kept aside what this run validates and tests on;
+    its prediction tables say what it kept aside.
 
     Raises:
         RunError: it may have trained on some of them.
@@ -106,22 +114,89 @@ def refuse_seen_images(path: Path, split: Split, store: Store) -> None:
                 "another run."
             )
         refuse_seen_images(first, split, store)
-    if (
-        run.splits["data"]["name"] != store.name
-        or run.splits["hash"]["train"] == split.manifest["hash"]["train"]
-    ):
+    if run.splits["hash"]["train"] == split.manifest["hash"]["train"]:
         return
-    kept_aside: list[pl.Series] = []
-    for part in ("val", "test"):
-        if run.splits["hash"][part] == split.manifest["hash"][part]:
-            kept_aside.append(store.frame["id"].gather(split.part(part)))
-        elif run.has(part):
-            kept_aside.append(pl.Series(tables.read(run.predictions(part)).ids))
-    judged = pl.concat([store.frame["id"].gather(split.part(part)) for part in ("val", "test")])
-    seen = judged.filter(~judged.is_in(pl.concat(kept_aside).implode())) if kept_aside else judged
-    if len(seen):
+    judged = _held_out(store, split)
+    prepared = _prepared(run)
+    if prepared is not None and prepared[0].preparation == store.preparation:
+        seen = _trained_on(judged, store, *prepared)
+    else:
+        seen = _not_kept_aside(judged, run, split, store)
+    name = _pictures(run.splits["data"]["name"])
+    if seen is None and name == _pictures(store.name) and name not in _SEVERAL:
+        raise RunError(
+            f"model.init_from: {path.name} was trained on {name} in another form, whose images nobody can tell from "
+            "this one's by pixels or names, so that its scores might be too good. Use a run on the same files."
+        )
+    if seen is not None and len(seen):
         raise RunError(
             f"model.init_from: expected a run that kept aside the {len(judged):,} images which this run validates and "
             f"tests on, found {len(seen):,} of them among its training images (the first: {seen[0]}), so their scores "
-            "would be too good. Use a run with the same fold, folds, data.split_seed, val_fraction and test_fraction."
+            "would be too good. Use a run with the same fold, folds, data.split_seed, val_fraction and test_fraction, "
+            "or leave these images out (data.exclude)."
         )
+
+
+def _held_out(store: Store, split: Split) -> pl.DataFrame:
+    """The rows of the store's frame that aren't trained on but selected by or scored."""
+    return store.frame[np.concatenate([split.part(name) for name in split.names if name != "train"])]
+
+
+def _prepared(run: RunFolder) -> tuple[Store, Split] | None:
+    """The images of a run and their split; None where they aren't at hand as they were."""
+    try:
+        config = validate(run.config)
+        whole = prepared_store(config.data, config.preprocess, config.machine.cache_dir)
+        if whole is None:
+            return None
+        store = select(whole, config.data)
+        split = split_store(config, store)
+    except (EmotionError, OSError):
+        return None
+    same = (
+        store.fingerprint == run.splits["data"]["fingerprint"]
+        and split.manifest["hash"]["train"] == run.splits["hash"]["train"]
+    )
+    return (store, split) if same else None
+
+
+def _pictures(name: str) -> str:
+    return _PICTURES_OF.get(name, name)
+
+
+def _trained_on(judged: pl.DataFrame, store: Store, theirs: Store, parts: Split) -> pl.Series | None:
+    """The ids of those rows of `store` whose picture another run trained on; None where the two share nothing.
+
+    One that it kept aside as well has twins in the parts of a published split, which reports tell of anyway.
+    """
+    trained, aside = theirs.frame[parts.train], _held_out(theirs, parts)
+    digest = pl.col("digest")
+    seen = digest.is_in(trained["digest"].implode()) & ~digest.is_in(aside["digest"].implode())
+    root, their_root = (each.manifest["key"].get("root") for each in (store, theirs))
+    if root is not None and root == their_root:  # the same pictures, perhaps cut out otherwise (data.crop)
+        seen |= pl.col("id").is_in(trained["id"].implode())
+    one, other = (each.frame.select("id", "digest") for each in (store, theirs))
+    if not any(one[key].is_in(other[key].implode()).any() for key in one.columns):
+        return None
+    return judged.filter(seen)["id"]
+
+
+def _not_kept_aside(judged: pl.DataFrame, run: RunFolder, split: Split, store: Store) -> pl.Series | None:
+    """The ids of those rows of `store` that another run on the same data set may have trained on.
+
+    None where the two share nothing.
+    """
+    ids, nothing = store.frame["id"], judged["id"].clear()
+    if _pictures(run.splits["data"]["name"]) != _pictures(store.name):
+        return nothing
+    theirs, ours = run.splits["hash"], split.manifest["hash"]
+    kept_aside = [nothing]
+    for part in SCORED:
+        if part in ours and ours[part] == theirs.get(part):
+            kept_aside.append(ids.gather(split.part(part)))
+        elif run.has(part):
+            kept_aside.append(pl.Series(tables.read(run.predictions(part)).ids))
+    known = pl.concat(kept_aside)
+    if len(known) and not ids.is_in(known.implode()).any():
+        return None
+    return judged["id"].filter(~judged["id"].is_in(known.implode()))

@@ -104,6 +104,26 @@ def test_an_ensemble_is_listed_and_latest_is_never_one(tmp_path: Path) -> None:
     assert not (tmp_path / "latest").is_symlink()
 
 
+def test_an_ensemble_that_was_cut_off_can_be_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    runs = [make(tmp_path, hash8=f"{number:08x}") for number in (1, 2)]
+
+    def cut_off(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr("emotion.training.derived.predictions.write", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            write_ensemble(runs, tmp_path / "both", "emotion ensemble …")
+    assert write_ensemble(runs, tmp_path / "both", "emotion ensemble …").finished
+    with monkeypatch.context() as patched:  # and what is there already is not finished while it is made anew
+        patched.setattr("emotion.training.derived.predictions.write", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            write_ensemble(runs, tmp_path / "both", "emotion ensemble …")
+    assert not (tmp_path / "both" / "status.json").exists()
+
+
 def test_an_unreadable_run_hides_no_other_and_says_why(terminal: None, tmp_path: Path) -> None:
     whole, broken = make(tmp_path), cut(make(tmp_path, LONG))
     said = call("runs", "list", "--runs-dir", tmp_path)

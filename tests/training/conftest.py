@@ -32,7 +32,7 @@ def run(tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Cal
 
     Without figures, which take most of the time; `finished` has them.
     """
-    monkeypatch.setattr("emotion.training.pictures.write_figures", lambda *_: None)
+    monkeypatch.setattr("emotion.training.scoring.write_figures", lambda *_: None)
 
     def train(*overrides: str) -> RunFolder:
         here = [f"machine.runs_dir={tmp_path}/runs", f"machine.cache_dir={cache_dir}"]

@@ -44,7 +44,7 @@ def test_auto_is_measured_once_and_a_resume_keeps_it(
 def test_the_jobs_of_a_sweep_agree(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Though another machine, or this one on another day, would find another precision the faster one."""
     answers = iter(["bf16", "fp32", "bf16"])
-    monkeypatch.setattr("emotion.training.pictures.write_figures", lambda *_: None)
+    monkeypatch.setattr("emotion.training.scoring.write_figures", lambda *_: None)
     monkeypatch.setattr(precision, "cpu_has_bf16", lambda: True)
     monkeypatch.setattr(precision, "_measure", lambda *_: next(answers))
     found = []

@@ -18,7 +18,7 @@ import pytest
 from emotion.cores import whole_cores
 from emotion.errors import ConfigError, RunError
 from emotion.launch import JobComposer, compose, conf_dir
-from emotion.reporting.sweep import SweepFolder, frame, write_tables
+from emotion.reporting.sweep import SweepFolder, frame, notes, write_tables
 from emotion.runs import RunFolder
 from emotion.training.jobs import Job, Wanted, prepared
 from emotion.training.queue import _note_failure, slots
@@ -282,6 +282,24 @@ def test_being_stopped_ends_the_children_and_says_what_is_left(
     assert not Path(f"/proc/{pid}").exists()
 
 
+def test_a_forced_sweep_that_is_stopped_goes_on_without_force(
+    undisturbed: tuple[Path, str], tmp_path: Path, cache_dir: Path, launched: Launch
+) -> None:
+    """What of it has not begun is left too, though an earlier attempt had finished it."""
+    shutil.copytree(undisturbed[0], tmp_path, dirs_exist_ok=True)
+    process = launched(command(tmp_path, cache_dir, *SWEEP, "force=true"))
+    for line in process.stdout or ():
+        if line.startswith("[1/4] epoch"):
+            os.killpg(process.pid, signal.SIGINT)
+            break
+    printed, _ = process.communicate(timeout=120)
+    assert "4 of 4 jobs are left. The same command without force=true continues." in printed
+    done = start(tmp_path, cache_dir, *SWEEP)
+    assert done.returncode == 0, done.stderr
+    assert "finished already" not in done.stdout
+    assert all((run.path / "attempts" / "1" / "status.json").is_file() for run in runs(tmp_path))
+
+
 def test_weights_to_start_from_that_are_gone_are_said_before_anything_starts(
     tmp_path: Path, cache_dir: Path
 ) -> None:
@@ -404,6 +422,31 @@ def test_a_gpu_that_isn_t_there_is_said_before_anything_starts(tmp_path: Path, c
     assert done.returncode == 1
     assert "expected one of the 0 GPUs" in done.stderr
     assert not (tmp_path / "runs").exists()
+
+
+def test_folds_and_a_hold_out_are_told_apart(tmp_path: Path) -> None:
+    jobs = [
+        {
+            "configuration": "held" if fold == "null" else "folds",
+            "folder": f"../runs/{fold}",
+            "choices": {"fold": fold},
+        }
+        for fold in ("null", "0", "1")
+    ]
+    assert [one.name() for one in SweepFolder(tmp_path, tuple(jobs)).configurations()] == [
+        "fold=null",
+        "fold=0,1",
+    ]
+
+
+def test_runs_of_two_precisions_are_marked(tmp_path: Path) -> None:
+    made = [fakes.make_run(tmp_path / "runs", seed=seed) for seed in (0, 1)]
+    jobs = [{"configuration": str(n), "folder": f"../runs/{run.name}", "choices": {"seed": str(n)}}
+            for n, run in enumerate(made)]  # fmt: skip
+    sweep = SweepFolder(tmp_path / "sweep", tuple(jobs))
+    assert not any("trained in" in note for note in notes(sweep))
+    made[1].file("environment.json").write_text(json.dumps(made[1].environment | {"precision": "bf16"}))
+    assert "Runs were trained in bf16 and fp32: some of a difference may be its doing." in notes(sweep)
 
 
 def test_a_job_that_died_before_it_had_a_configuration_is_in_the_table(tmp_path: Path) -> None:

@@ -53,9 +53,9 @@ RUNNER = """
     import emotion
     from emotion.models.classifier import ExpressionClassifier
     from emotion.models.network import Network
-    from emotion.training import checkpoint, pictures
+    from emotion.training import checkpoint, scoring
 
-    pictures.write_figures = lambda *_: None
+    scoring.write_figures = lambda *_: None
     kill = lambda: os.kill(os.getpid(), signal.SIGKILL)
     where = sys.argv[1]
     if where == "training":

@@ -1,7 +1,10 @@
+import fcntl
 import json
 import math
 import os
 import shutil
+import socket
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,6 +27,7 @@ from emotion.models.classifier import ExpressionClassifier, validation_metrics
 from emotion.runs import RunFolder
 from emotion.training import checkpoint
 from emotion.training.assemble import make_classifier, make_data
+from emotion.training.callbacks import EpochKeeper
 from emotion.training.folder import locked
 from tests.training.conftest import TINY
 
@@ -266,6 +270,59 @@ def test_two_processes_can_t_do_the_same_run(run: Train, tmp_path: Path) -> None
     os.waitpid(pid, 0)
 
 
+def test_a_run_whose_workers_outlive_it_can_be_typed_again(tmp_path: Path) -> None:
+    """A killed run's workers hold its lock until they look for their parent."""
+    gone = os.fork()
+    if gone == 0:
+        os._exit(0)
+    os.waitpid(gone, 0)
+    with (tmp_path / "lock").open("a+") as worker:
+        fcntl.flock(worker, fcntl.LOCK_EX)
+        worker.write(json.dumps({"pid": gone, "host": socket.gethostname(), "since": 0}))
+        worker.flush()
+        threading.Timer(0.5, fcntl.flock, (worker, fcntl.LOCK_UN)).start()
+        with locked(tmp_path):
+            assert json.loads((tmp_path / "lock").read_text())["pid"] == os.getpid()
+
+
+@pytest.mark.parametrize("more", [[], ["callbacks.early_stopping.patience=1", "optimizer.lr=1e-12"]])
+def test_weights_that_the_checkpoint_was_ahead_of_are_written_when_it_goes_on(
+    run: Train, monkeypatch: pytest.MonkeyPatch, more: list[str]
+) -> None:
+    """Cut off between last.ckpt and best.ckpt, in the middle and in the last epoch."""
+    undisturbed = run(*more)
+    best = checkpoint.load_weights(undisturbed.checkpoint("best"))
+    saved = EpochKeeper._save
+
+    def cut_off(keeper: EpochKeeper, state: Any, path: Path) -> None:
+        if keeper.history[-1]["epoch"] == best["epoch"]:
+            raise KeyboardInterrupt
+        saved(keeper, state, path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(EpochKeeper, "_save", cut_off)
+        with pytest.raises(KeyboardInterrupt):
+            run(*more, "force=true")
+    continued = run(*more)
+    again = checkpoint.load_weights(continued.checkpoint("best"))
+    assert again["epoch"] == best["epoch"] == continued.status["best"]["epoch"]
+    assert all(torch.equal(tensor, again["state_dict"][key]) for key, tensor in best["state_dict"].items())
+
+
+def test_a_run_that_is_stopped_twice_says_how_far_it_is(
+    run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for at in ("scoring.Scoring.evaluate", "run.Run.fit"):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"emotion.training.{at}", _interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                run()
+    (status,) = tmp_path.glob("runs/drawn-*/status.json")
+    known = json.loads(status.read_text())
+    assert known["epoch"] == known["epochs"] > 0
+    assert known["best"]["metric"] == "val/accuracy"
+
+
 def test_a_fold_keeps_its_last_epoch_beside_the_selected_one(run: Train) -> None:
     fold = run("fold=1", "folds=3")
     best, last = (predictions.read(fold.predictions(part)) for part in ("val", "val_last"))
@@ -500,7 +557,7 @@ def test_what_a_network_sees_of_a_pixel(
 def test_what_was_left_out_of_the_data_is_said_and_listed(
     tmp_path: Path, cache_dir: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emotion.training.pictures.write_figures", lambda *_: None)
+    monkeypatch.setattr("emotion.training.scoring.write_figures", lambda *_: None)
     rng = np.random.default_rng(0)
     for name in ("angry", "disgust", "fear", "happy", "neutral", "sad", "surprise"):
         for part, prefix, count in (

@@ -28,7 +28,7 @@ CYCLIC = ("schedule=cyclic_cosine", "schedule.cycles=3", "trainer.max_epochs=6",
 def cyclic(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> RunFolder:
     here = [f"machine.runs_dir={tmp_path_factory.mktemp('cyclic')}", f"machine.cache_dir={cache_dir}"]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("emotion.training.pictures.write_figures", lambda *_: None)
+        patch.setattr("emotion.training.scoring.write_figures", lambda *_: None)
         return emotion.train([*TINY, *here, *CYCLIC])
 
 

@@ -8,6 +8,8 @@ import pytest
 import torch
 
 import emotion
+from emotion.data import mimic
+from emotion.data.dataset import open_store, split_store
 from emotion.errors import RunError
 from emotion.launch import compose
 from emotion.models import network as door
@@ -27,7 +29,7 @@ def source(tmp_path_factory: pytest.TempPathFactory, cache_dir: Path) -> RunFold
     """A finished run of another normalisation than its training part's."""
     here = [f"machine.runs_dir={tmp_path_factory.mktemp('source')}", f"machine.cache_dir={cache_dir}"]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("emotion.training.pictures.write_figures", lambda *_: None)
+        patched.setattr("emotion.training.scoring.write_figures", lambda *_: None)
         return emotion.train([*TINY, *here, "preprocess.statistics=unit", "trainer.max_epochs=1"])
 
 
@@ -112,9 +114,7 @@ def test_weights_that_saw_the_judging_images_are_refused(source: RunFolder, run:
 
 def test_a_chain_of_runs_remembers_the_first(source: RunFolder, run: Train, tmp_path: Path) -> None:
     """Between them lies a run on other data, whose own images don't matter."""
-    between = run(f"model.init_from={source.path}", "trainer.max_epochs=1")
-    facts = between.file("splits.json")
-    facts.write_text(facts.read_text().replace('"name": "drawn"', '"name": "other"'))
+    between = run(f"model.init_from={source.path}", "data.seed=7", "trainer.max_epochs=1")
     with pytest.raises(RunError, match="among its training images"):
         run(f"model.init_from={between.path}", "fold=0", "folds=2")
     beside = between.path.parent / source.path.name
@@ -130,6 +130,106 @@ def test_a_chain_of_runs_remembers_the_first(source: RunFolder, run: Train, tmp_
             run(f"model.init_from={between.path}", "fold=0", "folds=2", "trainer.max_epochs=1")
     finally:
         shutil.move(tmp_path / "gone", source.path)
+
+
+Start = Callable[..., None]
+
+
+@pytest.fixture(params=["the cache is there", "the cache is gone"])
+def cached(request: pytest.FixtureRequest) -> bool:
+    return str(request.param).endswith("there")
+
+
+@pytest.fixture
+def start(tmp_path: Path, cache_dir: Path) -> Start:
+    """Checks whether a run on the given data may start from another; without the other's prepared data if asked."""
+
+    def check(earlier: RunFolder, *data: str, cached: bool = True) -> None:
+        config = compose([*data, f"machine.cache_dir={cache_dir}"])
+        store = open_store(config.data, config.preprocess, cache_dir)
+        if not cached:
+            copy = RunFolder(
+                Path(shutil.copytree(earlier.path, tmp_path / "copies" / earlier.name, dirs_exist_ok=True))
+            )
+            text = copy.file("config.yaml").read_text()
+            assert str(cache_dir) in text
+            copy.file("config.yaml").write_text(text.replace(str(cache_dir), str(tmp_path / "nothing")))
+            earlier = copy
+        transfer.refuse_seen_images(earlier.path, split_store(config, store), store)
+
+    return check
+
+
+@pytest.fixture
+def train_on(tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
+    """As `run`, on data that isn't drawn."""
+    monkeypatch.setattr("emotion.training.pictures.write_figures", lambda *_: None)
+    tiny = [key for key in TINY if not key.startswith("data.") and not key.startswith("trainer.max")]
+    here = [f"machine.runs_dir={tmp_path}/runs", f"machine.cache_dir={cache_dir}", "trainer.max_epochs=1"]
+    return lambda *overrides: emotion.train([*tiny, *here, *overrides])
+
+
+def test_another_folder_is_another_data_set(
+    train_on: Train, start: Start, tmp_path: Path, cached: bool
+) -> None:
+    for seed, name in enumerate(("one", "other")):
+        mimic.draw("folder", tmp_path / name, 140, seed)
+    earlier = train_on("data=folder", f"data.root={tmp_path}/one")
+    other = ("data=folder", f"data.root={tmp_path}/other", "fold=0", "folds=2")
+    if cached:
+        start(earlier, *other)  # files of the same names, other pictures
+    for file in (tmp_path / "other").rglob("*.png"):
+        file.rename(file.with_stem(f"other {file.stem}"))
+    start(earlier, *other, cached=cached)
+    with pytest.raises(RunError, match="among its training images"):
+        start(earlier, "data=folder", f"data.root={tmp_path}/one", "fold=0", "folds=2", cached=cached)
+
+
+def test_the_same_pictures_are_noticed_under_any_name(train_on: Train, start: Start, tmp_path: Path) -> None:
+    for form in ("folder", "csv"):
+        mimic.draw(form, tmp_path / form, 140)
+    earlier = train_on("data=folder", f"data.root={tmp_path}/folder")
+    listed = ("data=csv", f"data.root={tmp_path}/csv")
+    with pytest.raises(RunError, match=r"among its training images \(the first: pictures/a, b \d+.png"):
+        start(earlier, *listed, "fold=0", "folds=2")
+    start(earlier, *listed, "data.split=split")  # the parts of the folder
+
+
+def test_the_same_faces_cut_out_otherwise_are_noticed(train_on: Train, start: Start, tmp_path: Path) -> None:
+    """Their pixels differ; their place and ids do not."""
+    mimic.draw("affectnet", tmp_path / "affectnet", 160)
+    data = ("data=affectnet", f"data.root={tmp_path}/affectnet", "preprocess.size_px=48")
+    earlier = train_on(*data)
+    with pytest.raises(RunError, match="among its training images"):
+        start(earlier, *data, "data.crop=whole", "fold=0", "folds=2")
+
+
+def test_fer2013_and_ferplus_are_the_same_pictures(
+    train_on: Train, start: Start, tmp_path: Path, cached: bool
+) -> None:
+    """Where FER2013 itself has a picture in two parts, the published split isn't refused."""
+    mimic.draw("ferplus", tmp_path / "fer", 140)
+    table = tmp_path / "fer" / "fer2013.csv"
+    rows = table.read_text().splitlines()
+    train, test = rows[1].split(","), rows[1 + 3 * 7].split(",")
+    assert (train[2], test[2]) == ("Training", "PrivateTest")
+    rows[1 + 3 * 7] = ",".join([test[0], train[1], test[2]])
+    table.write_text("\n".join(rows))
+    root = f"data.root={tmp_path}/fer"
+    start(train_on("data=fer2013", root), "data=ferplus", root, cached=cached)
+    with pytest.raises(RunError, match=r"among its training images \(the first: row-"):
+        start(train_on("data=fer2013", root, "fold=0", "folds=2"), "data=ferplus", root, cached=cached)
+
+
+def test_another_form_of_a_published_data_set_is_refused(
+    train_on: Train, start: Start, tmp_path: Path, cached: bool
+) -> None:
+    """jpg files share neither pixels nor names with the csv, and may be the same pictures in other parts."""
+    mimic.draw("fer2013", tmp_path / "folders", 140)
+    mimic.draw("ferplus", tmp_path / "table", 140)  # with the csv of FER2013
+    earlier = train_on("data=fer2013", f"data.root={tmp_path}/folders")
+    with pytest.raises(RunError, match="was trained on fer2013 in another form"):
+        start(earlier, "data=fer2013", f"data.root={tmp_path}/table", "fold=0", "folds=2", cached=cached)
 
 
 @pytest.mark.parametrize("head", [LinearHead(), MlpHead(hidden=[5], batch_norm=True)])
@@ -192,6 +292,14 @@ def test_max_norm_holds_after_training(run: Train) -> None:
     free = run("trainer.max_epochs=1", "optimizer.lr=0.05")
     assert weights(bounded)["head.1.weight"].norm(dim=1).max() <= 0.2 + 1e-6
     assert weights(free)["head.1.weight"].norm(dim=1).max() > 0.2
+
+
+def test_max_norm_leaves_frozen_layers_alone(run: Train) -> None:
+    frozen = ("model.freeze=[backbone]", "trainer.max_epochs=1")
+    free, bounded = weights(run(*frozen)), weights(run(*frozen, "model.max_norm=0.05"))
+    backbone = [key for key in free if key.startswith("backbone") and key.endswith("weight")]
+    assert all(torch.equal(free[key], bounded[key]) for key in backbone)
+    assert bounded["head.1.weight"].norm(dim=1).max() <= 0.05 + 1e-6
 
 
 def test_l2_is_added_to_the_gradient_not_to_the_shown_loss(run: Train) -> None:

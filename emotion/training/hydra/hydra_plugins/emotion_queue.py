@@ -60,7 +60,7 @@ class QueueLauncher(Launcher):
         except EmotionError as error:
             fail(error)
         except KeyboardInterrupt:
-            print("\nInterrupted before the first job.", flush=True)
+            print("\nInterrupted.", flush=True)
             raise SystemExit(130) from None
         status = JobStatus.COMPLETED if finished else JobStatus.FAILED
         if not finished:
