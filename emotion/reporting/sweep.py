@@ -279,7 +279,14 @@ def notes(sweep: SweepFolder, test: bool = False) -> list[str]:
 
 def _precisions(sweep: SweepFolder) -> set[str]:
     """Those that finished runs were trained in."""
-    return {str(run.environment["precision"]) for run in sweep.runs() if run.finished}
+    found = set()
+    for run in sweep.runs():
+        try:
+            if run.finished:
+                found.add(str(run.environment["precision"]))
+        except (EmotionError, KeyError):
+            continue
+    return found
 
 
 def _scarce(found: Sequence[Predictions]) -> list[str]:

@@ -141,8 +141,13 @@ class Results:
     beside: Path
 
     def find(self, task: Task) -> RunFolder | None:
-        """The kept run of a task, if there is one of the very same recipe; another profile may have asked for it."""
-        for profile in (task.profile, *PROFILES):
+        """The kept run of a task, if there is one of the very same recipe.
+
+        Another profile may have asked for it, unless it is of drawn faces.
+        """
+        drawn = {name for name, setting in task.study.profiles.items() if setting.drawn}
+        others = () if task.profile in drawn else (name for name in PROFILES if name not in drawn)
+        for profile in (task.profile, *others):
             for folder in (self.committed, self.beside):
                 path = folder / profile / task.name
                 if self._recipe(path) == task.recipe:

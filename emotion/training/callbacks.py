@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from emotion import atomic
+from emotion.errors import RunError
 from emotion.models.classifier import ExpressionClassifier
 from emotion.models.schedules import finished_cycle
 from emotion.runs import FORMAT, RunFolder
@@ -146,7 +147,10 @@ class EpochKeeper(lightning.Callback):
             yield self.folder.snapshot_weights(cycle)
 
     def _holds(self, path: Path) -> bool:
-        return path.is_file() and checkpoint.load_weights(path)["epoch"] == self.history[-1]["epoch"]
+        try:
+            return bool(checkpoint.load_weights(path)["epoch"] == self.history[-1]["epoch"])
+        except RunError:
+            return False
 
     def _sign(self) -> float:
         return -1.0 if self.config.trainer.monitor == "loss" else 1.0

@@ -108,25 +108,25 @@ def write_derived(
         RunError: `target` is there already and isn't such a folder.
     """
     require_room(target)
-    derived = {"format": FORMAT, "kind": kind, "runs": [run.name for run in runs]}
-    atomic.write_json(
-        target / "derived.json", derived
-    )  # first: what is cut off from here on can be made again
-    (target / "status.json").unlink(missing_ok=True)
-    shutil.rmtree(target / "predictions", ignore_errors=True)  # of another combination, written here before
-    (target / "report.html").unlink(missing_ok=True)
-    first = runs[0]
+    first = runs[0]  # all is read before anything is written: the target may be one of the runs
     members = [run.status["identity"] for run in runs]
     identity = hashlib.sha256("\n".join([kind, *sorted(members)]).encode()).hexdigest()
     metrics: dict[str, Any] = {"format": FORMAT}
     if any(run.metrics.get("protocol") == "leaky" for run in runs):
         metrics["protocol"] = "leaky"
-    for part, table in tables.items():
-        predictions.write(target / "predictions" / f"{part}.parquet", table.with_meta(run=target.name))
-        metrics[part] = to_json(compute(table.labels, table.probabilities, table.classes))
     config = {**copy.deepcopy(first.config), "name": title}
     splits = copy.deepcopy(first.splits)
     splits["data"]["notes"] = [note, *splits["data"]["notes"]]
+    environment = {**first.environment, "command": command}
+    # first, so that what is cut off from here on can be made again
+    derived = {"format": FORMAT, "kind": kind, "runs": [run.name for run in runs]}
+    atomic.write_json(target / "derived.json", derived)
+    (target / "status.json").unlink(missing_ok=True)
+    shutil.rmtree(target / "predictions", ignore_errors=True)  # of another combination, written here before
+    (target / "report.html").unlink(missing_ok=True)
+    for part, table in tables.items():
+        predictions.write(target / "predictions" / f"{part}.parquet", table.with_meta(run=target.name))
+        metrics[part] = to_json(compute(table.labels, table.probabilities, table.classes))
     commit, dirty = code_version()
     moment = now()
     status = {
@@ -144,7 +144,7 @@ def write_derived(
         "epochs": 0,
     }
     atomic.write_json(target / "metrics.json", {**metrics, "cost": dict(cost)})
-    atomic.write_json(target / "environment.json", {**first.environment, "command": command})
+    atomic.write_json(target / "environment.json", environment)
     atomic.write_json(target / "splits.json", splits)
     atomic.write_text(target / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     atomic.write_json(target / "status.json", status)

@@ -118,15 +118,16 @@ def refuse_seen_images(path: Path, split: Split, store: Store) -> None:
         return
     judged = _held_out(store, split)
     prepared = _prepared(run)
+    same = _same_pictures(run, store)
     if prepared is not None and prepared[0].preparation == store.preparation:
-        seen = _trained_on(judged, store, *prepared)
+        seen = _trained_on(judged, store, *prepared, by_id=same)
     else:
         seen = _not_kept_aside(judged, run, split, store)
-    name = _pictures(run.splits["data"]["name"])
-    if seen is None and name == _pictures(store.name) and name not in _SEVERAL:
+    if seen is None and same:
         raise RunError(
-            f"model.init_from: {path.name} was trained on {name} in another form, whose images nobody can tell from "
-            "this one's by pixels or names, so that its scores might be too good. Use a run on the same files."
+            f"model.init_from: {path.name} was trained on {run.splits['data']['name']} in another form, whose images "
+            "nobody can tell from this one's by pixels or names, so that its scores might be too good. Use a run on "
+            "the same files."
         )
     if seen is not None and len(seen):
         raise RunError(
@@ -164,7 +165,19 @@ def _pictures(name: str) -> str:
     return _PICTURES_OF.get(name, name)
 
 
-def _trained_on(judged: pl.DataFrame, store: Store, theirs: Store, parts: Split) -> pl.Series | None:
+def _same_pictures(run: RunFolder, store: Store) -> bool:
+    """Whether both are of one data set, perhaps in another form or cut out otherwise (data.crop, data.box)."""
+    name = _pictures(run.splits["data"]["name"])
+    if name != _pictures(store.name):
+        return False
+    roots = (run.config["data"].get("root"), store.manifest["key"].get("root"))
+    places = [Path(root).expanduser().resolve() for root in roots if root is not None]
+    return name not in _SEVERAL or (len(places) == 2 and places[0] == places[1])
+
+
+def _trained_on(
+    judged: pl.DataFrame, store: Store, theirs: Store, parts: Split, by_id: bool
+) -> pl.Series | None:
     """The ids of those rows of `store` whose picture another run trained on; None where the two share nothing.
 
     One that it kept aside as well has twins in the parts of a published split, which reports tell of anyway.
@@ -172,8 +185,7 @@ def _trained_on(judged: pl.DataFrame, store: Store, theirs: Store, parts: Split)
     trained, aside = theirs.frame[parts.train], _held_out(theirs, parts)
     digest = pl.col("digest")
     seen = digest.is_in(trained["digest"].implode()) & ~digest.is_in(aside["digest"].implode())
-    root, their_root = (each.manifest["key"].get("root") for each in (store, theirs))
-    if root is not None and root == their_root:  # the same pictures, perhaps cut out otherwise (data.crop)
+    if by_id:
         seen |= pl.col("id").is_in(trained["id"].implode())
     one, other = (each.frame.select("id", "digest") for each in (store, theirs))
     if not any(one[key].is_in(other[key].implode()).any() for key in one.columns):

@@ -122,6 +122,8 @@ def test_an_ensemble_that_was_cut_off_can_be_made_again(
         with pytest.raises(KeyboardInterrupt):
             write_ensemble(runs, tmp_path / "both", "emotion ensemble …")
     assert not (tmp_path / "both" / "status.json").exists()
+    both = write_ensemble(runs, tmp_path / "both", "emotion ensemble …")
+    assert write_ensemble([both, runs[0]], both.path, "emotion ensemble …").finished  # onto one of its own
 
 
 def test_an_unreadable_run_hides_no_other_and_says_why(terminal: None, tmp_path: Path) -> None:

@@ -134,6 +134,11 @@ def test_a_run_is_that_of_every_profile_that_asks_for_the_same(results: Results,
     assert [task.seed for task in tasks_of(same, same.row("one"), "full") if results.find(task)] == [0]
     row = cells(gather(same, results), 0)
     assert (row["runs"], row["profile"]) == ("1 of 2", "full")
+    settings |= {"short": settings["short"] | {"drawn": 140}}
+    drawn = parse(yaml.safe_dump(STUDY | {"profiles": settings}), "here")
+    for profile, kept in (("full", []), ("short", [0])):  # drawn faces count for nothing else
+        found = [t.seed for t in tasks_of(drawn, drawn.row("one"), profile) if results.find(t)]
+        assert found == kept, profile
 
 
 def test_a_row_is_held_against_each_that_it_names(results: Results, tmp_path: Path) -> None:

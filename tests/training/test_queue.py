@@ -447,6 +447,8 @@ def test_runs_of_two_precisions_are_marked(tmp_path: Path) -> None:
     assert not any("trained in" in note for note in notes(sweep))
     made[1].file("environment.json").write_text(json.dumps(made[1].environment | {"precision": "bf16"}))
     assert "Runs were trained in bf16 and fp32: some of a difference may be its doing." in notes(sweep)
+    made[1].file("environment.json").write_text("{")
+    assert not any("trained in" in note for note in notes(sweep))  # an unreadable run hides no other
 
 
 def test_a_job_that_died_before_it_had_a_configuration_is_in_the_table(tmp_path: Path) -> None:

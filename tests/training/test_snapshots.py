@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from emotion.predictor import Predictor
 from emotion.runs import RunFolder
 from emotion.schema import validate
 from emotion.training import checkpoint
+from emotion.training.callbacks import EpochKeeper
 from tests.training.conftest import TINY
 
 Train = Callable[..., RunFolder]
@@ -52,6 +54,30 @@ def test_the_last_epoch_of_each_cycle_is_kept(cyclic: RunFolder) -> None:
     assert not cyclic.snapshot_weights(4).exists()
     assert cyclic.finished
     assert "3 snapshots were kept" in cyclic.file("log.txt").read_text()
+
+
+@pytest.mark.parametrize("torn", [False, True])
+def test_a_snapshot_that_was_cut_off_is_made_from_the_checkpoint(
+    cyclic: RunFolder, tmp_path: Path, cache_dir: Path, torn: bool
+) -> None:
+    """Whether nothing of it is there, or something that can't be read."""
+    here = [f"machine.runs_dir={tmp_path}", f"machine.cache_dir={cache_dir}"]
+    saved = EpochKeeper._save
+
+    def cut_off(keeper: EpochKeeper, state: Any, path: Path) -> None:
+        if path.name == "snapshot_2.ckpt":
+            if torn:
+                path.write_bytes(b"half")
+            raise KeyboardInterrupt
+        saved(keeper, state, path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("emotion.training.scoring.write_figures", lambda *_: None)
+        with patch.context() as interrupted:
+            interrupted.setattr(EpochKeeper, "_save", cut_off)
+            with pytest.raises(KeyboardInterrupt):
+                emotion.train([*TINY, *here, *CYCLIC])
+        assert alike(cyclic, emotion.train([*TINY, *here, *CYCLIC]))
 
 
 def test_what_a_snapshot_answers_is_what_its_weights_answer(cyclic: RunFolder) -> None:

@@ -163,7 +163,7 @@ def start(tmp_path: Path, cache_dir: Path) -> Start:
 @pytest.fixture
 def train_on(tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> Train:
     """As `run`, on data that isn't drawn."""
-    monkeypatch.setattr("emotion.training.pictures.write_figures", lambda *_: None)
+    monkeypatch.setattr("emotion.training.scoring.write_figures", lambda *_: None)
     tiny = [key for key in TINY if not key.startswith("data.") and not key.startswith("trainer.max")]
     here = [f"machine.runs_dir={tmp_path}/runs", f"machine.cache_dir={cache_dir}", "trainer.max_epochs=1"]
     return lambda *overrides: emotion.train([*tiny, *here, *overrides])
@@ -200,8 +200,24 @@ def test_the_same_faces_cut_out_otherwise_are_noticed(train_on: Train, start: St
     mimic.draw("affectnet", tmp_path / "affectnet", 160)
     data = ("data=affectnet", f"data.root={tmp_path}/affectnet", "preprocess.size_px=48")
     earlier = train_on(*data)
-    with pytest.raises(RunError, match="among its training images"):
-        start(earlier, *data, "data.crop=whole", "fold=0", "folds=2")
+    (tmp_path / "link").symlink_to(tmp_path / "affectnet")
+    for root in ("affectnet", "link"):
+        with pytest.raises(RunError, match="among its training images"):
+            start(earlier, *data, f"data.root={tmp_path}/{root}", "data.crop=whole", "fold=0", "folds=2")
+
+
+def test_pictures_of_a_table_cut_out_otherwise_are_refused(
+    train_on: Train, start: Start, tmp_path: Path
+) -> None:
+    """Neither ids nor pixels are those that were trained on, and the faces are."""
+    mimic.draw("csv", tmp_path / "csv", 140)
+    table = next((tmp_path / "csv").glob("*.csv"))
+    lines = table.read_text().splitlines()
+    boxes = ["l,t,r,b", *["4,4,40,40"] * (len(lines) - 1)]
+    table.write_text("\n".join(f"{line},{box}" for line, box in zip(lines, boxes, strict=True)))
+    data = ("data=csv", f"data.root={table}")
+    with pytest.raises(RunError, match="was trained on csv in another form"):
+        start(train_on(*data), *data, "data.box=[l,t,r,b]", "fold=0", "folds=2")
 
 
 def test_fer2013_and_ferplus_are_the_same_pictures(
