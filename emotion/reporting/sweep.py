@@ -265,7 +265,7 @@ def notes(sweep: SweepFolder, test: bool = False) -> list[str]:
         said += _scarce(tables_there)
     if len(precisions := sorted(_precisions(sweep))) > 1:
         said.append(
-            f"Runs were trained in {' and '.join(precisions)}: some of a difference may be its doing."
+            f"Runs were trained in {' and '.join(precisions)}: some of a difference may be the precision's."
         )
     if len(of_each_set) > 1:
         said.append("Configurations were judged by different data: their scores can't be compared.")

@@ -5,20 +5,21 @@ from pathlib import Path
 
 import numpy as np
 
-from emotion.data.dataset import open_prepared, open_store, split_store
+from emotion.data.dataset import open_prepared
 from emotion.data.preparation import Preparation
 from emotion.data.store import Store
 from emotion.data.table import SPLITS
-from emotion.errors import DataError, EmotionError, RunError
+from emotion.errors import DataError, RunError
 from emotion.evaluation import predictions as tables
 from emotion.evaluation.predictions import Predictions
 from emotion.labels import ClassMap, shared
 from emotion.predictor import Predictor
 from emotion.runs import RunFolder
-from emotion.schema import DataConfig, MachineConfig, validate
+from emotion.schema import DataConfig, MachineConfig
 from emotion.training.assemble import choose_device
 from emotion.training.console import Log
 from emotion.training.progress import preparing
+from emotion.training.transfer import as_trained
 
 
 @dataclass(frozen=True)
@@ -118,13 +119,9 @@ def _counts(store: Store, rows: np.ndarray, theirs: ClassMap) -> dict[str, int]:
 
 def _seen(run: RunFolder, preparation: Preparation, machine: MachineConfig, digests: list[str]) -> int | None:
     """How many digests are of images that the run learnt from or was selected by."""
-    try:
-        config = validate(run.config)
-        store = open_store(config.data, config.preprocess, machine.cache_dir)
-    except EmotionError:
+    trained = as_trained(run, machine.cache_dir, prepare=True)
+    if trained is None or trained[0].preparation != preparation:
         return None
-    if store.fingerprint != run.splits["data"]["fingerprint"] or store.preparation != preparation:
-        return None
-    split = split_store(config, store)
+    store, split = trained
     known = set(store.frame["digest"].gather(np.concatenate([split.train, split.val])))
     return sum(digest in known for digest in digests)

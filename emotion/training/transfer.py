@@ -7,8 +7,7 @@ import numpy as np
 import polars as pl
 from torch import Tensor
 
-from emotion.data.dataset import prepared_store, split_store
-from emotion.data.selection import select
+from emotion.data.dataset import open_store, prepared_store, split_store
 from emotion.data.splits import Split
 from emotion.data.store import Store
 from emotion.errors import EmotionError, RunError
@@ -117,7 +116,7 @@ def refuse_seen_images(path: Path, split: Split, store: Store) -> None:
     if run.splits["hash"]["train"] == split.manifest["hash"]["train"]:
         return
     judged = _held_out(store, split)
-    prepared = _prepared(run)
+    prepared = as_trained(run)
     same = _same_pictures(run, store)
     if prepared is not None and prepared[0].preparation == store.preparation:
         seen = _trained_on(judged, store, *prepared, by_id=same)
@@ -143,14 +142,21 @@ def _held_out(store: Store, split: Split) -> pl.DataFrame:
     return store.frame[np.concatenate([split.part(name) for name in split.names if name != "train"])]
 
 
-def _prepared(run: RunFolder) -> tuple[Store, Split] | None:
-    """The images of a run and their split; None where they aren't at hand as they were."""
+def as_trained(
+    run: RunFolder, cache_dir: Path | None = None, prepare: bool = False
+) -> tuple[Store, Split] | None:
+    """The images of a run and their split; None where they aren't at hand as they were.
+
+    Args:
+        cache_dir: where prepared data lies; None: where the run had it.
+        prepare: prepare the images again where that isn't there any more.
+    """
     try:
         config = validate(run.config)
-        whole = prepared_store(config.data, config.preprocess, config.machine.cache_dir)
-        if whole is None:
+        where = config.data, config.preprocess, cache_dir or config.machine.cache_dir
+        if not prepare and prepared_store(*where) is None:
             return None
-        store = select(whole, config.data)
+        store = open_store(*where)
         split = split_store(config, store)
     except (EmotionError, OSError):
         return None

@@ -446,7 +446,7 @@ def test_runs_of_two_precisions_are_marked(tmp_path: Path) -> None:
     sweep = SweepFolder(tmp_path / "sweep", tuple(jobs))
     assert not any("trained in" in note for note in notes(sweep))
     made[1].file("environment.json").write_text(json.dumps(made[1].environment | {"precision": "bf16"}))
-    assert "Runs were trained in bf16 and fp32: some of a difference may be its doing." in notes(sweep)
+    assert "Runs were trained in bf16 and fp32: some of a difference may be the precision's." in notes(sweep)
     made[1].file("environment.json").write_text("{")
     assert not any("trained in" in note for note in notes(sweep))  # an unreadable run hides no other
 
