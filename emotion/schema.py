@@ -175,7 +175,9 @@ class ExpwCleanedData(DataConfig):
 class FerPlusData(DataConfig):
     name: Literal["ferplus"] = "ferplus"
     label_rule: Literal["majority", "probability", "cross_entropy", "multi_target"] = Field(
-        "majority", description="how the training part's votes become labels (Barsoum et al. 2016)"
+        "majority",
+        description="how the training part's votes become labels (Barsoum et al. 2016); multi_target: the labels of "
+        "the original work, but by their shares of the votes with cross-entropy",
     )
 
 
@@ -349,7 +351,7 @@ class LinearHead(HeadConfig):
 class MlpHead(HeadConfig):
     name: Literal["mlp"] = "mlp"
     hidden: list[PositiveInt] = Field([256], min_length=1, description="units of each hidden layer")
-    activation: Literal["relu", "sigmoid", "gelu", "leaky_relu"] = Field(
+    activation: Literal["relu", "sigmoid", "gelu", "leaky_relu", "none"] = Field(
         "relu", description="after each hidden layer"
     )
     batch_norm: bool = Field(False, description="BatchNorm after each hidden layer's activation")
@@ -522,6 +524,13 @@ class Adadelta(OptimizerConfig):
     lr: Positive = Field(1.0, description="learning rate")
     rho: Fraction = Field(0.9, description="decay of the running averages (Keras: 0.95)")
     eps: Positive = Field(1e-6, description="added to the denominator")
+
+
+class RMSprop(OptimizerConfig):
+    name: Literal["rmsprop"] = "rmsprop"
+    rho: Fraction = Field(0.9, description="decay of the running mean of squared gradients")
+    momentum: Annotated[float, Field(ge=0, lt=1)] = Field(0.0, description="momentum")
+    eps: Positive = Field(1e-8, description="added to the denominator")
 
 
 class ConstantSchedule(Named):
@@ -736,6 +745,7 @@ _BUILT_IN: dict[str, dict[type[Named], str | None]] = {
         Adam: "emotion.models.optimizers:adam",
         SGD: "emotion.models.optimizers:sgd",
         Adadelta: "emotion.models.optimizers:adadelta",
+        RMSprop: "emotion.models.optimizers:rmsprop",
     },
     "schedule": {
         ConstantSchedule: "emotion.models.schedules:constant",

@@ -14,7 +14,7 @@ from torchmetrics.classification import MulticlassAccuracy, MulticlassConfusionM
 
 from emotion import counter, registry
 from emotion.errors import RunError
-from emotion.models.device import DevicePreprocess, whole_floats
+from emotion.models.device import DevicePreprocess, class_probabilities
 from emotion.models.layers import clip_norms, kernels, l2_penalty
 from emotion.models.losses import CrossEntropy
 from emotion.models.mixing import Mixing
@@ -85,15 +85,8 @@ class ExpressionClassifier(pl.LightningModule):
         return self.network(self.device_module(image))
 
     def probabilities(self, image: Tensor) -> Tensor:
-        """image (N, H, W, C) uint8 → class probabilities (N, K) float32, averaged over what `evaluation.tta` names.
-
-        In 32-bit floats whatever the training's precision: an epoch's scores are those of its prediction table.
-        """
-        with torch.autocast(image.device.type, enabled=False), whole_floats():
-            p = self(image).softmax(1)
-            if self.config.evaluation.tta == "flip":
-                p = (p + self(image.flip(2)).softmax(1)) / 2
-        return p
+        """image (N, H, W, C) uint8 → class probabilities (N, K) float32, averaged over what `evaluation.tta` names."""
+        return class_probabilities(self, image, self.config.evaluation.tta)
 
     def configure_optimizers(self) -> Any:
         config, trainer = self.config, self.trainer

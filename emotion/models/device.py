@@ -1,6 +1,6 @@
 """The second part of preprocessing: what the device does to the uint8 pixels of the store. Saved in the checkpoint."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -70,6 +70,20 @@ class DevicePreprocess(nn.Module):
             x = F.interpolate(x, (self.size_px, self.size_px), mode="bilinear", antialias=smaller)
         x = x * self.scale + self.shift  # a grey image becomes three channels here, by broadcasting
         return x.contiguous(memory_format=torch.channels_last)
+
+
+def class_probabilities(logits: Callable[[Tensor], Tensor], image: Tensor, tta: str) -> Tensor:
+    """image (N, H, W, C) uint8 → class probabilities (N, K) float32, averaged over what `tta` names.
+
+    In 32-bit floats whatever the training's precision: an epoch's scores are those of its prediction table.
+
+    Args:
+        logits: what a network answers to images.
+        tta: as `evaluation.tta`.
+    """
+    with torch.autocast(image.device.type, enabled=False), whole_floats():
+        p = logits(image).float().softmax(1)
+        return (p + logits(image.flip(2)).float().softmax(1)) / 2 if tta == "flip" else p
 
 
 @contextmanager

@@ -12,6 +12,7 @@ _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "sigmoid": nn.Sigmoid,
     "gelu": nn.GELU,
     "leaky_relu": nn.LeakyReLU,
+    "none": nn.Identity,
 }
 
 

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from emotion.errors import ConfigError
-from emotion.schema import SGD, Adadelta, Adam, AdamW, OptimizerConfig
+from emotion.schema import SGD, Adadelta, Adam, AdamW, OptimizerConfig, RMSprop
 
 ParamGroups = list[dict[str, Any]]
 
@@ -93,3 +93,10 @@ def sgd(config: SGD, groups: ParamGroups, fused: bool = True) -> Optimizer:
 def adadelta(config: Adadelta, groups: ParamGroups, fused: bool = True) -> Optimizer:
     """Zeiler 2012; torch has no fused kernel for it."""
     return torch.optim.Adadelta(groups, lr=config.lr, rho=config.rho, eps=config.eps, foreach=True)
+
+
+def rmsprop(config: RMSprop, groups: ParamGroups, fused: bool = True) -> Optimizer:
+    """Tieleman & Hinton 2012, as Keras': rho 0.9 where torch has 0.99; torch has no fused kernel for it."""
+    return torch.optim.RMSprop(
+        groups, lr=config.lr, alpha=config.rho, momentum=config.momentum, eps=config.eps, foreach=True
+    )

@@ -2,8 +2,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import Tensor, nn
 
-from emotion.models.device import DevicePreprocess
+from emotion.models.device import DevicePreprocess, class_probabilities
 
 
 @pytest.fixture
@@ -48,3 +49,25 @@ def test_saved_and_made_again() -> None:
     x = torch.randint(0, 256, (2, 48, 48, 1), dtype=torch.uint8)
     assert torch.equal(first(x), again(x))
     assert not first.state_dict()
+
+
+@pytest.mark.parametrize("tta", ["none", "flip"])
+def test_probabilities_are_whole_floats_whatever_is_around(images: np.ndarray, tta: str) -> None:
+    network = nn.Sequential(
+        DevicePreprocess(3, 48, [0.5] * 3, [0.2] * 3), nn.Flatten(), nn.Linear(3 * 48 * 48, 7)
+    )
+    allowed = []
+
+    def logits(image: Tensor) -> Tensor:
+        allowed.append(torch.backends.cudnn.allow_tf32)
+        return network(image)
+
+    x = torch.from_numpy(images)
+    expected = network(x).softmax(1)
+    if tta == "flip":
+        expected = (expected + network(torch.from_numpy(images[:, :, ::-1].copy())).softmax(1)) / 2
+    with torch.autocast("cpu", torch.bfloat16):
+        found = class_probabilities(logits, x, tta)
+    assert torch.equal(found, expected)
+    assert not any(allowed)
+    assert torch.backends.cudnn.allow_tf32

@@ -41,6 +41,7 @@ def test_groups_split_by_rate_and_decay() -> None:
         ("adam", lambda p: torch.optim.Adam(p, lr=0.01, foreach=False)),
         ("sgd", lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9, nesterov=True, foreach=False)),
         ("adadelta", lambda p: torch.optim.Adadelta(p, lr=0.01, rho=0.9, foreach=False)),
+        ("rmsprop", lambda p: torch.optim.RMSprop(p, lr=0.01, alpha=0.9, foreach=False)),
     ],
 )
 def test_equals_the_plain_torch_optimizer(name: str, reference) -> None:

@@ -482,6 +482,7 @@ def test_another_configuration_s_checkpoint_is_refused(run: Train, tmp_path: Pat
         "schedule=plateau",
         "schedule=one_cycle",
         "optimizer=adadelta",
+        "optimizer=rmsprop",
         "sampling=undersample",
         "loss=focal",
         "head=mlp",

@@ -344,6 +344,7 @@ OPTIONS = {
     "soft": ("data=ferplus", "~data.count", "~data.imbalance", "data.label_rule=cross_entropy", "loss=ldam"),
     "adjusted": ("loss=logit_adjusted", "optimizer=sgd", "schedule=one_cycle"),
     "adadelta": ("optimizer=adadelta", "schedule=plateau", "model.freeze=[backbone.layer1]"),
+    "rmsprop": ("optimizer=rmsprop", "optimizer.momentum=0.9"),
 }
 
 
