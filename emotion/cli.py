@@ -320,7 +320,10 @@ def study_run(
     ] = None,
     again: Annotated[
         bool,
-        typer.Option("--again", help="Also rows whose tables are kept: trained again for their weights."),
+        typer.Option(
+            "--again",
+            help="Also rows whose tables are kept: trained again for their weights. The tables stay.",
+        ),
     ] = False,
     results: Results = None,
 ) -> None:

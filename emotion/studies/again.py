@@ -1,8 +1,6 @@
 """A run that a study keeps by its tables alone, trained again for a command that needs its weights."""
 
-import json
 import os
-import shlex
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout
@@ -12,8 +10,7 @@ from typing import Any
 from emotion.errors import RunError
 from emotion.runs import RunFolder, find
 from emotion.studies.run import Place, StudyRun
-from emotion.studies.study import PROFILES, Study, load
-from emotion.studies.tasks import ROW_FILE, Results, Task, tasks_of
+from emotion.studies.tasks import ROW_FILE, Results
 
 RUNS = Path("runs")  # machine.runs_dir of rows that are run without overrides of the machine
 
@@ -37,13 +34,13 @@ def with_weights(path: Path) -> RunFolder:
     if (origin := next((one for one in find(RUNS) if _has_weights_of(one, status)), None)) is not None:
         return origin
     kept = run.path.absolute()
-    study = load(shlex.split(run.environment["command"])[3])
-    task = _task(study, kept)
-    if task is None or json.loads(run.file(ROW_FILE).read_text())["recipe"] != task.recipe:
+    task = Results.task_of(run)
+    if task is None:
         raise RunError(
-            f"{path} has no weights here, and {study.name}'s file describes another run by now. Its command trains "
+            f"{path} has no weights here, and its study's file describes another run by now. Its command trains "
             f"what the file describes: {run.again}"
         )
+    study = task.study
     if not task.row.trained:
         raise RunError(f"{path} never had weights: it is made of another row's features.")
     data = run.config["data"]
@@ -82,13 +79,3 @@ def _all_on_stderr() -> Iterator[None]:
     finally:
         os.dup2(stdout, 1)
         os.close(stdout)
-
-
-def _task(study: Study, kept: Path) -> Task | None:
-    """What a folder results/<profile>/<row>-s<seed> holds; None where the study has no such run any more."""
-    for profile in PROFILES:
-        for row in study.rows:
-            for task in tasks_of(study, row, profile):
-                if (profile, task.name) == (kept.parent.name, kept.name):
-                    return task
-    return None

@@ -91,11 +91,17 @@ class Outcome:
         )
 
     @property
+    def scored(self) -> tuple[Predictions, ...]:
+        """Every image once: the first run's table, with folds the first of each fold."""
+        if self.ours is None or not self.ours.folded:
+            return self.tables[:1]
+        by_fold = {table.frame["fold"][0]: table for table in reversed(self.tables)}
+        return tuple(by_fold.values())
+
+    @property
     def images(self) -> int:
-        """How many images are scored: those of one run, with folds those of all."""
-        if self.ours is not None and self.ours.folded:
-            return sum(map(len, self.tables))
-        return len(self.tables[0]) if self.tables else 0
+        """How many images are scored."""
+        return sum(map(len, self.scored))
 
     @property
     def twins(self) -> int:
@@ -166,8 +172,7 @@ def gather(
     """Read what is kept of a study.
 
     Args:
-        profile: whose runs; None: of each row the full ones, else the short ones. Of a row that is trained without
-            folds, seeds may be missing.
+        profile: whose runs; None: of each row the full ones, else the short ones. Seeds may be missing.
         unmeasured: why rows could not be measured just now, by name.
     """
     profiles = [profile] if profile else [name for name in PROFILES if name != "smoke"]
@@ -270,20 +275,27 @@ def steps_of(found: StudyTable) -> Iterator[Step]:
 
 
 def _pair(found: StudyTable, row: Row, against: str) -> tuple[Outcome, Outcome] | None:
-    """A row and one that it is held against, by the best profile that both are measured by."""
+    """A row and one that it is held against, by the best profile that has runs of both, of one seed and fold each."""
     others = found.by_profile[against]
     for profile, outcome in found.by_profile[row.name].items():
         other = others.get(profile)
-        if other is not None and outcome.tables and other.tables and _alike(outcome, other):
+        if other is None or not outcome.tables or not other.tables:
+            continue
+        if row.ensemble or other.row.ensemble:  # an average is held against whatever there is
             return outcome, other
+        both = set(map(_drawn_by, outcome.runs)) & set(map(_drawn_by, other.runs))
+        if both:
+            return _only(outcome, both), _only(other, both)
     return None
 
 
-def _alike(one: Outcome, other: Outcome) -> bool:
-    """Whether two rows have runs of the same seeds and folds; an ensemble is held against whatever there is."""
-    if one.row.ensemble or other.row.ensemble:
-        return True
-    ours, theirs = (
-        [(run.config["seed"], run.config["fold"]) for run in outcome.runs] for outcome in (one, other)
-    )
-    return ours == theirs
+def _drawn_by(run: RunFolder) -> tuple[int, int | None]:
+    """The seed and the fold of a run."""
+    return run.config["seed"], run.config["fold"]
+
+
+def _only(outcome: Outcome, wanted: set[tuple[int, int | None]]) -> Outcome:
+    """What is known by the runs of these seeds and folds alone."""
+    chosen = [(r, t) for r, t in zip(outcome.runs, outcome.tables, strict=True) if _drawn_by(r) in wanted]
+    runs, tables = zip(*chosen, strict=True)
+    return replace(outcome, runs=runs, tables=tables)

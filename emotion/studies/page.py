@@ -97,8 +97,9 @@ def _cells(outcome: Outcome, official: bool, twins: bool) -> Iterator[Cell]:
         scored = f"n = {numbers.count(outcome.images)}"
         yield from (Cell(f"{100 * ours.value:.1f}{sd}{numbers.SPACE}%", ours.value, scored), *clean)
         of = f" of {outcome.wanted}" if len(outcome.runs) < outcome.wanted else ""
-        count = f"average of {len(outcome.runs)}" if outcome.row.ensemble else str(ours.runs)
-        yield Cell(f"{count}{of}{' folds' if ours.folded else ''}", float(ours.runs))
+        count = f"average of {len(outcome.runs)}" if outcome.row.ensemble else str(len(outcome.runs))
+        folds = f", {ours.runs} folds" if ours.folded else ""
+        yield Cell(f"{count}{of}{folds}", float(len(outcome.runs)))
     if difference is None:
         yield Cell(numbers.MISSING)
     else:
@@ -318,13 +319,11 @@ def class_tables(found: StudyTable) -> Iterator[Table]:
 
 
 def _class_images(outcome: Outcome) -> dict[str, int]:
-    """Images of each class that are scored: those of one run, with folds those of all."""
+    """Images of each class that are scored."""
     if not outcome.tables:
         return {}
     classes = outcome.tables[0].classes
-    folded = outcome.ours is not None and outcome.ours.folded
-    tables = outcome.tables if folded else outcome.tables[:1]
-    counts = sum(np.bincount(table.labels, minlength=len(classes)) for table in tables)
+    counts = sum(np.bincount(table.labels, minlength=len(classes)) for table in outcome.scored)
     return dict(zip(classes, np.asarray(counts).tolist(), strict=True))
 
 
@@ -393,24 +392,23 @@ def _as_short(found: StudyTable, outcome: Outcome) -> str:
 
 def _gains(found: StudyTable) -> Iterator[tuple[str, list[str]]]:
     """The rows whose macro F1 differs from that of the row they are held against, by an interval without 0."""
-    better: list[str] = []
-    worse: list[str] = []
+    told: dict[tuple[bool, bool], list[str]] = {}
     for step in steps_of(found):
         gap = step.gaps["f1_macro"]
         if gap.low <= 0 <= gap.high:
             continue
         ends = numbers.gap_interval(gap.low, gap.high, share=False)
-        told = (
-            f"{step.outcome.title} against {step.other.title}: {numbers.gap(gap.value, share=False)}, {ends}"
+        few = f"; {', '.join(step.scarce)}: few images" if step.scarce else ""
+        told.setdefault((gap.low > 0, len(step.outcome.runs) > 1), []).append(
+            f"{step.outcome.title} against {step.other.title}: {numbers.gap(gap.value, share=False)}, {ends} "
+            f"({_runs(step.outcome)}{few})"
         )
-        told += (
-            f" ({_runs(step.outcome)}; {', '.join(step.scarce)}: few images)"
-            if step.scarce
-            else f" ({_runs(step.outcome)})"
+    for higher, several in ((True, True), (False, True), (True, False), (False, False)):
+        title = f"{'Higher' if higher else 'Lower'} macro F1 than the row it is held against"
+        yield (
+            title + ("" if several else ", by one run of each: another seed may differ by more"),
+            told.get((higher, several), []),
         )
-        (better if gap.low > 0 else worse).append(told)
-    yield "Higher macro F1 than the row it is held against", better
-    yield "Lower macro F1 than the row it is held against", worse
 
 
 def markdown(found: StudyTable) -> str:

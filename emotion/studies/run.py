@@ -261,7 +261,7 @@ class StudyRun:
             for task, its in jobs:
                 if its.identity == job.identity:
                     self._jobs[task.name] = job
-                    if keep:
+                    if keep and self.results.find(task) is None:  # trained for its weights: its tables stay
                         self.results.keep(task, job.folder)
 
         if jobs:

@@ -114,8 +114,8 @@ class Row(_Strict):
 
     Attributes:
         title: as the report calls it.
-        like: a row above that this one begins as: its data, folds, init_from, profiles, minutes and overrides hold
-            where this row doesn't say otherwise, overrides key by key.
+        like: a row above that this one begins as: its data, folds, init_from, minutes, overrides and profiles hold
+            where this row doesn't say otherwise, the last two key by key.
         data: the data set, as in `data=…`.
         overrides: behind the study's own, as typed behind train.py.
         profiles: further overrides of one profile.
@@ -239,6 +239,9 @@ class Study(_Strict):
             raise ValueError(f"no study may be called {', '.join(COMMANDS)}")
         if set(self.profiles) != set(PROFILES):
             raise ValueError(f"expected the profiles {', '.join(PROFILES)}, found {', '.join(self.profiles)}")
+        for profile, setting in self.profiles.items():
+            if setting.folds and not any(row.folds for row in self.rows):
+                raise ValueError(f"{profile}: expected no folds where no row has any, found {setting.folds}")
         names = [row.name for row in self.rows]
         if twice := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"expected each row once, found {twice[0]} {names.count(twice[0])} times")
@@ -300,8 +303,20 @@ class Study(_Strict):
 def _written_out(row: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
     """A row behind the one that it begins as."""
     taken: dict[str, Any] = {key: base[key] for key in _TAKEN_OVER if key in base}
-    overrides = _by_key(base["overrides"]) | _by_key(row.get("overrides", []))
-    return {**taken, **row, "overrides": list(overrides.values())}
+    here, there = row.get("profiles", {}), base.get("profiles", {})
+    if not all(isinstance(one, dict) and all(map(_are_texts, one.values())) for one in (here, there)):
+        return {**taken, **row}  # its own check says what is wrong
+    profiles = {name: _over(there.get(name, []), here.get(name, [])) for name in (*there, *here)}
+    return {
+        **taken,
+        **row,
+        "overrides": _over(base["overrides"], row.get("overrides", [])),
+        "profiles": profiles,
+    }
+
+
+def _over(below: Sequence[str], above: Sequence[str]) -> list[str]:
+    return list((_by_key(below) | _by_key(above)).values())
 
 
 def _are_texts(found: Any) -> bool:

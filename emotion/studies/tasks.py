@@ -2,15 +2,17 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from emotion import kept
 from emotion.atomic import write_json
 from emotion.errors import RunError
 from emotion.runs import Part, RunFolder
-from emotion.studies.study import PROFILES, Profile, Row, Study
+from emotion.studies.study import PROFILES, Profile, Row, Study, load
 
 FORMAT = 1
 ROW_FILE = "row.json"
@@ -140,6 +142,22 @@ class Results:
     committed: Path
     beside: Path
 
+    @classmethod
+    def task_of(cls, kept: RunFolder) -> Task | None:
+        """What a kept run is of; None where its study has no such row any more, or describes it otherwise.
+
+        Raises:
+            ConfigError: there is no such study.
+            RunError: its file can't be read.
+        """
+        asked = cls._asked(kept.path)
+        study = load(asked["study"])
+        for row in study.rows:
+            if row.name == asked["row"]:
+                task = Task(study, row, asked["profile"], asked["seed"], asked["fold"])
+                return task if task.recipe == asked["recipe"] else None
+        return None
+
     def find(self, task: Task) -> RunFolder | None:
         """The kept run of a task, if there is one of the very same recipe.
 
@@ -150,7 +168,7 @@ class Results:
         for profile in (task.profile, *others):
             for folder in (self.committed, self.beside):
                 path = folder / profile / task.name
-                if self._recipe(path) == task.recipe:
+                if self._asked(path).get("recipe") == task.recipe:
                     return RunFolder(path)
         return None
 
@@ -180,7 +198,15 @@ class Results:
             path = kept.keep(run, committed, task.command, kept.LIMIT_BYTES, task.scored)
         except kept.TooLargeError:
             path = kept.keep(run, self.beside / task.profile / task.name, task.command, limit_bytes=None)
-        write_json(path / ROW_FILE, {"format": FORMAT, "row": task.row.name, "recipe": task.recipe})
+        asked = {
+            "study": task.study.name,
+            "profile": task.profile,
+            "row": task.row.name,
+            "seed": task.seed,
+            "fold": task.fold,
+            "recipe": task.recipe,
+        }
+        write_json(path / ROW_FILE, {"format": FORMAT, **asked})
         return path
 
     def of(self, study: Study, row: Row, profile: Profile) -> list[RunFolder]:
@@ -193,17 +219,21 @@ class Results:
         return found if whole else []
 
     def some(self, study: Study, row: Row, profile: Profile) -> list[RunFolder]:
-        """The kept runs of a row without folds, though others that the profile asks for are missing.
+        """The kept runs of a row by the seeds that have one in each fold, though others are missing.
 
         Of an average at least two: each of its rows by the seeds that all of them have.
         """
         if row.ensemble:
             rows = [self.some(study, study.row(name), profile) for name in row.ensemble]
-            by_seed = [{run.config["seed"]: run for run in runs} for runs in rows]
-            seeds = sorted(set[int].intersection(*map(set, by_seed)))
-            found = [runs[seed] for runs in by_seed for seed in seeds]
+            seeds = set[int].intersection(*({run.config["seed"] for run in runs} for runs in rows))
+            found = [run for runs in rows for run in runs if run.config["seed"] in seeds]
             return found if len(found) > 1 else []
-        return list(self._of(study, row, profile)) if row.trained and not row.folds else []
+        if not row.trained:
+            return []
+        runs = list(self._of(study, row, profile))
+        folds = _folds(study, row, profile) if row.folds else 1
+        count = Counter(run.config["seed"] for run in runs)
+        return [run for run in runs if count[run.config["seed"]] == folds]
 
     def _of(self, study: Study, row: Row, profile: Profile) -> Iterator[RunFolder]:
         if row.runs_of is not None:
@@ -215,14 +245,15 @@ class Results:
                 yield found
 
     @staticmethod
-    def _recipe(path: Path) -> str | None:
+    def _asked(path: Path) -> dict[str, Any]:
+        """What a folder's run is of; empty where there is none, or of another format."""
         file = path / ROW_FILE
         if not file.is_file():
-            return None
+            return {}
         try:
-            found = json.loads(file.read_text())
+            found: dict[str, Any] = json.loads(file.read_text())
         except (OSError, json.JSONDecodeError) as error:
             raise RunError(
                 f"{file} can't be read ({error}): delete its folder, and the row is run again."
             ) from error
-        return found.get("recipe") if found.get("format") == FORMAT else None
+        return found if found.get("format") == FORMAT else {}

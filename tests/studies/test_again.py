@@ -12,7 +12,7 @@ import yaml
 
 from emotion.errors import RunError
 from emotion.runs import RunFolder
-from emotion.studies import again
+from emotion.studies import tasks
 from emotion.studies.again import with_weights
 from emotion.studies.run import StudyRun
 from emotion.studies.study import PROFILES, Study, parse
@@ -45,7 +45,7 @@ Kept = Callable[[str], Path]
 @pytest.fixture
 def study(monkeypatch: pytest.MonkeyPatch) -> Study:
     study = parse(yaml.safe_dump(STUDY), "here")
-    monkeypatch.setattr(again, "load", lambda name: study)
+    monkeypatch.setattr(tasks, "load", lambda name: study)
     return study
 
 
@@ -143,6 +143,6 @@ def test_what_can_not_be_trained_again_is_said_before(
         with_weights(folder)
     row = json.loads((folder / "row.json").read_text())
     (folder / "row.json").write_text(json.dumps({**row, "recipe": "another"}))
-    with pytest.raises(RunError, match="small's file describes another run by now"):
+    with pytest.raises(RunError, match="its study's file describes another run by now"):
         with_weights(folder)
     assert not trained

@@ -59,6 +59,7 @@ def test_a_second_start_runs_nothing_and_lost_weights_are_made_again(tmp_path: P
     for run in (tmp_path / "runs").glob("*-fx-*"):
         (run / "checkpoints" / "best.ckpt").unlink()
     (kept,) = (tmp_path / "studies").rglob("lite0_frozen-s0")
+    status = (kept / "status.json").read_text()
     with pytest.raises(RunError, match=r"--rows lite0_frozen --again --data-root fer2013=DIR$"):
         emotion.load_run(kept)
     again = start(tmp_path, *rows, "lite0_frozen", "--again")
@@ -70,6 +71,7 @@ def test_a_second_start_runs_nothing_and_lost_weights_are_made_again(tmp_path: P
     assert third.returncode == 0, third.stdout + third.stderr
     assert "lite0_frozen-s0 is known by its tables alone. Its weights are needed" in third.stdout
     assert third.stdout.index("known by its tables alone") < third.stdout.index("[1/1]")
+    assert (kept / "status.json").read_text() == status  # the tables are those of the first training
 
 
 @pytest.mark.slow
