@@ -95,7 +95,8 @@ def _against_experiment(arguments: Sequence[str], folders: tuple[Path, ...]) -> 
     doesn't have go. `experiment=demo augment=strong` means strong's strengths: what a file sets otherwise than the
     schema's defaults stays as in the file.
     """
-    typed = dict(argument.partition("=")[::2] for argument in arguments)
+    # without the pluses that an earlier pass, or the user, has put before a key
+    typed = dict(argument.lstrip("+").partition("=")[::2] for argument in arguments)
     sections = _file("experiment", typed.get("experiment"), folders)
     changes = []
     for group in sorted(set(schema.GROUPS) & typed.keys() & sections.keys()):

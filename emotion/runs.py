@@ -9,9 +9,11 @@ from typing import Any, Literal
 import polars as pl
 import yaml
 
+from emotion import formats
 from emotion.errors import RunError
 
 FORMAT = 1
+JOBS = "jobs.json"  # what a sweep's folder has and a run's hasn't
 
 Part = Literal["val", "test", "official_test", "val_last"]
 SCORED: tuple[Part, ...] = ("val", "test", "official_test")  # those that metrics.json has
@@ -32,7 +34,7 @@ class RunFolder:
         """The run in `path`.
 
         Raises:
-            RunError: there is no run.
+            RunError: there is no run, or a sweep.
         """
         run = cls(Path(path).expanduser().resolve())
         if run.path.is_file():
@@ -42,6 +44,10 @@ class RunFolder:
         if not run.path.is_dir():
             raise RunError(
                 f"expected a run folder, found nothing at {run.path}. `emotion runs list` shows your runs."
+            )
+        if is_sweep(run.path):
+            raise RunError(
+                f"expected a run folder, found a sweep: {run.path}. `emotion sweep table {run.path}` shows its scores."
             )
         if not run.file("status.json").is_file():
             raise RunError(
@@ -160,7 +166,7 @@ class RunFolder:
         """One row an epoch, as in metrics.csv."""
         path = self.file("metrics.csv")
         if not path.is_file():
-            raise RunError(f"{path} is not there: the run has not finished its first epoch.")
+            raise RunError(f"{path} is not there: the first epoch that ends makes it.")
         try:
             return pl.read_csv(path, glob=False)
         except pl.exceptions.PolarsError as error:
@@ -180,13 +186,17 @@ class RunFolder:
             data = json.loads(self._text(name))
         except json.JSONDecodeError as error:
             raise RunError(f"{self.file(name)} is not whole: {error}.") from error
-        found = data.get("format") if isinstance(data, dict) else None
-        if found != FORMAT:
-            raise RunError(
-                f"{self.file(name)} has format {found!r}; this version reads format {FORMAT}. "
-                "A newer version of emotion reads newer formats."
-            )
-        return data
+        content: dict[str, Any] = data if isinstance(data, dict) else {}
+        if content.get("format") != FORMAT:
+            # it speaks for the files that don't name a version
+            status = content if name == "status.json" else self.status
+            formats.require(self.file(name), content, FORMAT, status.get("version"))
+        return content
+
+
+def is_sweep(path: Path) -> bool:
+    """Whether a folder is a sweep's."""
+    return (path / JOBS).is_file()
 
 
 def find(runs_dir: Path) -> list[RunFolder]:
@@ -194,7 +204,7 @@ def find(runs_dir: Path) -> list[RunFolder]:
     if not runs_dir.is_dir():
         return []
     found = [RunFolder(p) for p in runs_dir.iterdir() if p.name != "latest" and not p.is_symlink()]
-    runs = (r for r in found if r.file("status.json").is_file() and not r.file("jobs.json").is_file())
+    runs = (r for r in found if r.file("status.json").is_file() and not is_sweep(r.path))
     return sorted(runs, key=_last_written, reverse=True)
 
 

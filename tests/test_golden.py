@@ -1,5 +1,6 @@
 """Runs of every released format can be opened, reported on and predicted with, for ever."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -49,11 +50,20 @@ def test_it_is_reported_on(golden: RunFolder, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["status.json", "metrics.json", "splits.json", "environment.json"])
-def test_an_unknown_format_names_the_remedy(golden: RunFolder, name: str) -> None:
-    path = golden.file(name)
+def test_an_unknown_format_names_the_version_that_reads_it(golden: RunFolder, name: str) -> None:
+    path, status = golden.file(name), golden.file("status.json")
+    status.write_text(json.dumps({**golden.status, "version": "9.1"}))
     path.write_text(path.read_text().replace('"format": 1', '"format": 99'))
-    with pytest.raises(EmotionError, match="format 99; this version reads format 1"):
+    said = rf"{name}: expected format 1, found format 99\. It needs emotion 9\.1 or a later one"
+    with pytest.raises(EmotionError, match=said):
         getattr(RunFolder(golden.path), name.removesuffix(".json"))
+
+
+def test_a_file_s_own_version_goes_before_its_run_s(golden: RunFolder) -> None:
+    """A later version may have added the test part to a run."""
+    golden.file("metrics.json").write_text('{"format": 99, "version": "9.2"}')
+    with pytest.raises(EmotionError, match=r"It needs emotion 9\.2 or a later one"):
+        _ = golden.metrics
 
 
 def test_nothing_in_it_names_a_machine(golden: RunFolder) -> None:

@@ -41,7 +41,16 @@ def test_a_file_is_not_called_missing(tmp_path: Path) -> None:
         RunFolder.open(tmp_path / "nowhere")
 
 
+def test_a_sweep_is_no_run(tmp_path: Path) -> None:
+    status(tmp_path / "3f2a", 1)  # earlier versions wrote one
+    (tmp_path / "3f2a" / "jobs.json").write_text('{"format": 1, "jobs": []}')
+    with pytest.raises(
+        RunError, match=r"expected a run folder, found a sweep: .*`emotion sweep table .*3f2a`"
+    ):
+        RunFolder.open(tmp_path / "3f2a")
+
+
 def test_reading_runs_imports_no_torch() -> None:
-    code = "import sys; import emotion.runs, emotion.commands.runs; print('torch' in sys.modules)"
+    code = "import sys; import emotion.runs, emotion.sweeps, emotion.commands.runs; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"

@@ -363,9 +363,18 @@ def test_a_typed_file_s_own_strengths_go_before_an_experiment_s() -> None:
 
 def test_preparing_twice_is_preparing_once() -> None:
     """A sweep's overrides pass through twice."""
-    typed = ["experiment=demo", "augment=none", "seed=1"]
-    once = prepare(typed)
-    assert prepare(once) == once
+    for typed in (
+        ["experiment=demo", "augment=none", "seed=1"],
+        ["experiment=demo", "augment=strong", "augment.rotate_deg=3"],
+    ):
+        once = prepare(typed)
+        assert prepare(once) == once
+
+
+def test_a_key_of_a_user_s_own_pluses_goes_before_a_file_s() -> None:
+    for pluses in ("", "+", "++"):
+        line = ["experiment=demo", "augment=strong", f"{pluses}augment.rotate_deg=3"]
+        assert compose(line).augment.rotate_deg == 3
 
 
 @pytest.mark.parametrize("name", ["resnet50.a1_in1k", "resnet50"])

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emotion.errors import RunError
-from emotion.reporting.sweep import SweepFolder
-from emotion.runs import RunFolder
+from emotion.runs import RunFolder, is_sweep
+from emotion.sweeps import SweepFolder
 
 
 def runs_in(paths: Sequence[Path]) -> list[RunFolder]:
@@ -26,7 +26,7 @@ def runs_in(paths: Sequence[Path]) -> list[RunFolder]:
 
 
 def _runs(path: Path) -> list[RunFolder]:
-    if (path / "jobs.json").is_file():
+    if is_sweep(path):
         return SweepFolder.open(path).runs()
     if (path / "config.yaml").is_file():
         return [RunFolder(path.resolve())]  # what else is missing is said by who reads it

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from emotion.atomic import write_text
 from emotion.errors import EmotionError
-from emotion.reporting.sweep import SweepFolder
 from emotion.reporting.wandb_view import sync_run, sync_sweep
-from emotion.runs import RunFolder
+from emotion.runs import RunFolder, is_sweep
 from emotion.schema import WandbLogger
+from emotion.sweeps import SweepFolder
 from emotion.training.folder import locked
 from emotion.training.pictures import PicturesOfRuns
 
@@ -17,7 +17,7 @@ def sync(paths: list[Path], options: WandbLogger) -> None:
     """Build or complete the W&B run of every run folder, and of every sweep folder with its runs."""
     pictures = PicturesOfRuns()
     for path in paths:
-        sweep = SweepFolder.open(path) if (path / "jobs.json").is_file() else None
+        sweep = SweepFolder.open(path) if is_sweep(path) else None
         for run in sweep.runs() if sweep else [RunFolder.open(path)]:
             with locked(run.path):  # a run under way shows itself
                 print(f"{run.name}  {sync_run(run, options, pictures)}", flush=True)

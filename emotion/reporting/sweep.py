@@ -3,11 +3,9 @@
 Test scores are shown only on request, and never ranked by: whoever chooses by them has no test set any more.
 """
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -23,66 +21,9 @@ from emotion.reporting.page import Listing, Matrix, Page, Section, Sheet
 from emotion.reporting.report import render
 from emotion.reporting.tables import Cell, Column, Table
 from emotion.runs import Part, RunFolder
+from emotion.sweeps import SweepFolder
 
-FORMAT = 1
 HEADLINE = ("accuracy", "balanced_accuracy", "f1_macro")
-
-
-@dataclass(frozen=True)
-class SweepFolder:
-    """A sweep on disk: `jobs.json` says which runs belong to it."""
-
-    path: Path
-    jobs: tuple[dict[str, Any], ...]
-
-    @classmethod
-    def open(cls, path: str | Path) -> "SweepFolder":
-        """
-        Raises:
-            RunError: no sweep lies there, or one of an unknown format.
-        """
-        path = Path(path).expanduser().resolve()
-        try:
-            found = json.loads((path / "jobs.json").read_text())
-        except (OSError, json.JSONDecodeError) as error:
-            raise RunError(
-                f"expected a sweep folder (with jobs.json), found none in {path}: {error}."
-            ) from error
-        if not isinstance(found, dict) or not isinstance(found.get("jobs"), list):
-            raise RunError(
-                f"expected the list of a sweep's jobs in {path / 'jobs.json'}, found something else."
-            )
-        if found.get("format") != FORMAT:
-            raise RunError(f"{path} has format {found.get('format')!r}, this version reads format {FORMAT}.")
-        return cls(path, tuple(found["jobs"]))
-
-    def run(self, job: dict[str, Any]) -> RunFolder:
-        return RunFolder((self.path / job["folder"]).resolve())
-
-    def runs(self) -> list[RunFolder]:
-        """Those that have begun."""
-        return [run for run in map(self.run, self.jobs) if run.file("status.json").is_file()]
-
-    def swept(self) -> list[str]:
-        """The keys in which jobs differ, in the order typed; the fold only where some have folds and some have none."""
-        keys = dict.fromkeys(key for job in self.jobs for key in job["choices"] if key != "fold")
-        found = [k for k in keys if len({job["choices"].get(k) for job in self.jobs}) > 1]
-        mixed = len({job["choices"].get("fold", "null") == "null" for job in self.jobs}) > 1
-        return [*found, "fold"] if mixed else found
-
-    def configurations(self) -> list["Configuration"]:
-        """In the order typed."""
-        grouped: dict[str, list[dict[str, Any]]] = {}
-        for job in self.jobs:
-            grouped.setdefault(job["configuration"], []).append(job)
-        keys = self.swept()
-        return [
-            Configuration(
-                {key: ",".join(dict.fromkeys(job["choices"].get(key, "") for job in jobs)) for key in keys},
-                tuple(map(self.run, jobs)),
-            )
-            for jobs in grouped.values()
-        ]
 
 
 @dataclass(frozen=True)
@@ -134,6 +75,21 @@ class Configuration:
         return found
 
 
+def configurations(sweep: SweepFolder) -> list[Configuration]:
+    """In the order typed."""
+    grouped: dict[str, list[dict[str, Any]]] = {}
+    for job in sweep.jobs:
+        grouped.setdefault(job["configuration"], []).append(job)
+    keys = sweep.swept()
+    return [
+        Configuration(
+            {key: ",".join(dict.fromkeys(job["choices"].get(key, "") for job in jobs)) for key in keys},
+            tuple(map(sweep.run, jobs)),
+        )
+        for jobs in grouped.values()
+    ]
+
+
 def _last_line(text: str) -> str:
     return text.strip().splitlines()[-1] if text.strip() else "no message"
 
@@ -155,7 +111,7 @@ def frame(sweep: SweepFolder, test: bool = False) -> pl.DataFrame:
     also `test_…`. The F1 of a class is that of the folds that have an image of it.
     """
     rows: list[dict[str, Any]] = []
-    for configuration in sweep.configurations():
+    for configuration in configurations(sweep):
         row: dict[str, Any] = {**configuration.choices, "jobs": len(configuration.runs)}
         row["finished"] = len(configuration.validation)
         row |= dict(_mean_and_sd("", configuration.validation))
@@ -214,7 +170,7 @@ def make_table(sweep: SweepFolder, test: bool = False) -> Table:
     rows = []
     for row in found.iter_rows(named=True):
         cells = [Cell(str(row[key]), str(row[key])) for key in keys] or [
-            Cell(sweep.configurations()[0].name())
+            Cell(configurations(sweep)[0].name())
         ]
         cells.append(Cell(f"{row['finished']}/{row['jobs']}", float(row["finished"])))
         cells += [_cell(row[name], row.get(f"{name}_sd")) for name in shown]
@@ -248,9 +204,9 @@ def _cell(mean: float | None, sd: float | None) -> Cell:
 def notes(sweep: SweepFolder, test: bool = False) -> list[str]:
     """What whoever reads the table must know."""
     said: list[str] = []
-    configurations = sweep.configurations()
-    tables_there = [table for c in configurations for table in c.validation]
-    folded = any(len(c.runs) > 1 for c in configurations)
+    rows = configurations(sweep)
+    tables_there = [table for c in rows for table in c.validation]
+    folded = any(len(c.runs) > 1 for c in rows)
     if folded:
         said.append("Mean ± standard deviation over the folds.")
     if any(table.meta.selected_on_this_part for table in tables_there):
@@ -272,7 +228,7 @@ def notes(sweep: SweepFolder, test: bool = False) -> list[str]:
     if test:
         said += list(dict.fromkeys(_leaks(sweep)))
     said += [note for note in dict.fromkeys(_data_notes(sweep)) if note not in said]
-    failures = {name: said for c in configurations for name, said in c.failures().items()}
+    failures = {name: said for c in rows for name, said in c.failures().items()}
     said += [f"Failed: {name}: {_last_line(message)}" for name, message in failures.items()]
     return said
 
@@ -332,7 +288,7 @@ def write_tables(sweep: SweepFolder, test: bool = False) -> str:
         RunError: the folder can't be written.
     """
     table = make_table(sweep, test)
-    pooled = {c.name(): c.pooled for c in sweep.configurations() if c.pooled is not None}
+    pooled = {c.name(): c.pooled for c in configurations(sweep) if c.pooled is not None}
     matrices = [
         tables.matrix(_confusion(found).tolist(), found.classes, f"Out-of-fold confusion: {name}")
         for name, found in pooled.items()
@@ -373,7 +329,7 @@ def _page(sweep: SweepFolder, table: Table, pooled: dict[str, Predictions]) -> P
     if blocks:
         lead = "Each image once, predicted by the run that didn't train on it."
         sections.append(Section("confusion", "Out-of-fold confusion", lead, blocks))
-    failures = [item for c in sweep.configurations() for item in c.failures().items()]
+    failures = [item for c in configurations(sweep) for item in c.failures().items()]
     if failures:
         listed = tuple(Listing(name, said) for name, said in failures)
         sections.append(Section("failures", "Failures", "What the jobs that failed said last.", listed))

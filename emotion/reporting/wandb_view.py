@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from emotion import atomic
+from emotion import atomic, formats, sweeps
 from emotion.errors import EmotionError, RunError
 from emotion.evaluation import calibration, metrics, predictions
 from emotion.evaluation.predictions import Predictions
@@ -25,9 +25,10 @@ from emotion.reporting import curves
 from emotion.reporting.album import ImageLookup
 from emotion.reporting.evidence import PART_NAMES
 from emotion.reporting.mistakes import most_confident
-from emotion.reporting.sweep import SweepFolder, frame
-from emotion.runs import Part, RunFolder
+from emotion.reporting.sweep import frame
+from emotion.runs import JOBS, Part, RunFolder
 from emotion.schema import WandbLogger, path_keys
+from emotion.sweeps import SweepFolder
 
 if TYPE_CHECKING:
     import wandb as api
@@ -187,7 +188,7 @@ class WandbView:
         self._run.log_artifact(report)
         if self.options.log_model:
             model = wandb.Artifact(f"model-{self._run.id}", "model", metadata={"run": folder.name})
-            model.add_file(str(folder.checkpoint("best")))
+            model.add_file(str(folder.require_weights()))
             self._run.log_artifact(model)
 
     def close(self, exit_code: int) -> None:
@@ -229,7 +230,7 @@ def sync_sweep(sweep: SweepFolder, options: WandbLogger) -> str:
     table = frame(sweep)
     run.log({"sweep/table": _table(table.columns, [list(row) for row in table.iter_rows()])})
     files = wandb.Artifact(f"sweep-{name}", "sweep")
-    for file in ("table.csv", "table.md", "table.html", "jobs.json"):
+    for file in ("table.csv", "table.md", "table.html", JOBS):
         if (sweep.path / file).is_file():
             files.add_file(str(sweep.path / file))
     run.log_artifact(files)
@@ -247,16 +248,13 @@ def sampled(table: Predictions, count: int) -> np.ndarray:
 
 def sweep_of(run: RunFolder) -> str | None:
     """The sweep that a run belongs to, the newest of several."""
-    files = sorted(
-        run.path.parent.parent.glob("sweeps/*/jobs.json"), key=lambda file: file.stat().st_mtime, reverse=True
-    )
-    for file in files:
+    for path in sweeps.beside(run):
         try:
-            sweep = SweepFolder.open(file.parent)
+            sweep = SweepFolder.open(path)
         except EmotionError:
             continue
         if any(sweep.run(job).path == run.path.resolve() for job in sweep.jobs):
-            return file.parent.name
+            return path.name
     return None
 
 
@@ -280,14 +278,10 @@ def _known(path: Path, options: WandbLogger, describe: Callable[[], dict[str, An
             raise RunError(
                 f"{file} is not whole ({error}): without it, W&B would get a second run."
             ) from error
-        if known.get("format") != FORMAT:
-            raise RunError(
-                f"{file} has format {known.get('format')!r}; this version reads format {FORMAT}. "
-                "A newer version of emotion reads newer formats."
-            )
+        formats.require(file, known, FORMAT)
         return known
     made = {
-        "format": FORMAT,
+        **formats.stamp(FORMAT),
         "id": secrets.token_hex(6),
         "project": options.project,
         "entity": options.entity,

@@ -2,7 +2,7 @@
 
 `last.ckpt` is Lightning's, for continuing; `best.ckpt` holds only what prediction needs:
 
-    {"format": 1, "identity": …, "classes": […], "preparation": {…}, "device": {…}, "network": {…},
+    {"format": 1, "version": …, "identity": …, "classes": […], "preparation": {…}, "device": {…}, "network": {…},
      "config": {…}, "epoch": …, "state_dict": {tensors}}
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from pytorch_lightning.plugins.io import CheckpointIO
 
-from emotion import atomic
+from emotion import atomic, formats
 from emotion.errors import RunError
 
 FORMAT = 1
@@ -88,7 +88,7 @@ def _first_line(error: Exception) -> str:
 
 def save_weights(path: Path, contents: dict[str, Any]) -> None:
     with atomic.replacing(path) as part:
-        torch.save({"format": FORMAT, **contents}, part)
+        torch.save({**formats.stamp(FORMAT), **contents}, part)
 
 
 def load_weights(path: Path) -> dict[str, Any]:
@@ -100,11 +100,7 @@ def load_weights(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunError(f"expected a checkpoint, found nothing at {path}.")
     contents = load(path)
-    if contents.get("format") != FORMAT:
-        raise RunError(
-            f"{path} has format {contents.get('format')!r}, this version reads format {FORMAT}. "
-            "A newer version of emotion reads newer formats."
-        )
+    formats.require(path, contents, FORMAT)
     return contents
 
 

@@ -12,6 +12,8 @@ from emotion.runs import RunFolder
 from emotion.schema import GROUPS, RunConfig, path_key
 
 _NOT_IDENTITY = frozenset({"machine", "logger", "force", "name"})
+# keys of a nested group that enter at their default too, where another one differs: they did in released identities
+_TOGETHER = frozenset({("callbacks.early_stopping", "patience"), ("callbacks.early_stopping", "min_delta")})
 _NOT_IDENTITY_KEYS = frozenset({("evaluation", "test"), ("evaluation", "batch_size")})
 
 
@@ -51,7 +53,7 @@ def _section(group: str, section: BaseModel) -> dict[str, Any]:
     plain = section.model_dump(mode="json")
     kept: dict[str, Any] = {}
     for key, field in type(section).model_fields.items():
-        value = getattr(section, key)
+        value, default = getattr(section, key), field.get_default(call_default_factory=True)
         mark = path_key(field)
         if (group, key) in _NOT_IDENTITY_KEYS or (mark and mark.stands_for in ("data", "nothing")):
             continue
@@ -59,7 +61,9 @@ def _section(group: str, section: BaseModel) -> dict[str, Any]:
             if value is not None:
                 digest_of = _content_digest if mark.stands_for == "content" else _run_identity
                 kept[key] = digest_of(f"{group}.{key}", value)
-        elif key == "name" or value != field.get_default(call_default_factory=True):
+        elif isinstance(value, BaseModel) and value != default:
+            kept[key] = _section(f"{group}.{key}", value)
+        elif key == "name" or (group, key) in _TOGETHER or value != default:
             kept[key] = plain[key]
     return kept
 

@@ -5,7 +5,6 @@ milliseconds, sees one GPU only, and its death harms no other. What is finished 
 continued, because that is what a run does by itself.
 """
 
-import hashlib
 import multiprocessing
 import os
 import re
@@ -25,14 +24,13 @@ from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
-from emotion import atomic
 from emotion.errors import ConfigError, EmotionError, RunError
 from emotion.schema import LoggerConfig, RunConfig, WandbLogger, validate
+from emotion.sweeps import SweepFolder
 from emotion.training import environment
 from emotion.training.folder import HeldError, Status, locked, new_attempt, now, read_status
 from emotion.training.jobs import Job, Wanted, prepared
 
-FORMAT = 1
 BUSY_EXIT = 75  # EX_TEMPFAIL of sysexits.h: another process holds the run
 _POLL_S = 2.0
 _GRACE_S = 20.0
@@ -52,22 +50,13 @@ def run_sweep(wanted: Sequence[Wanted]) -> bool:
         raise ConfigError(f"Nothing was started.\n{error}") from error
     machine = jobs[0].config.machine
     free = slots(machine.devices, machine.jobs)
-    sweep = sweep_folder(jobs)
-    with locked(sweep):
-        _write_jobs(sweep, jobs)
-        try:
-            states = Queue(jobs, free, sweep=sweep).run()
-        finally:
-            _write_status(sweep, jobs)
+    sweep = SweepFolder.of(jobs)
+    with locked(sweep.path):
+        sweep.write()
+        states = Queue(jobs, free, sweep=sweep.path).run()
         _show(sweep, states, jobs[0].config.same_command)
         _show_in_wandb(sweep, jobs)
     return all(state == "finished" for state in states.values())
-
-
-def sweep_folder(jobs: Sequence[Job]) -> Path:
-    """sweeps/<hash8 of the sorted identities>/ beside the runs."""
-    digest = hashlib.sha256("\n".join(sorted(job.identity for job in jobs)).encode()).hexdigest()
-    return jobs[0].runs_dir.parent / "sweeps" / digest[:8]
 
 
 def slots(devices: int | str = "auto", jobs: int = 1) -> list[dict[str, str]]:
@@ -344,49 +333,7 @@ def _child(
         sys.exit(1)
 
 
-def _write_jobs(sweep: Path, jobs: Sequence[Job]) -> None:
-    atomic.write_json(
-        sweep / "jobs.json",
-        {
-            "format": FORMAT,
-            "jobs": [
-                {
-                    "identity": job.identity,
-                    "configuration": job.without_fold,
-                    "folder": os.path.relpath(job.folder.path, sweep),
-                    "overrides": list(job.overrides),
-                    "choices": job.choices,
-                }
-                for job in jobs
-            ],
-        },
-    )
-
-
-def _write_status(sweep: Path, jobs: Sequence[Job]) -> None:
-    states = {job.folder.name: state_of(job) for job in jobs}
-    messages = {job.folder.name: message_of(job) for job in jobs if state_of(job) == "failed"}
-    environments = {
-        job.folder.name: job.folder.environment
-        for job in jobs
-        if job.folder.file("environment.json").is_file()
-    }
-    finished = sum(state == "finished" for state in states.values())
-    atomic.write_json(
-        sweep / "status.json",
-        {
-            "format": FORMAT,
-            "written": now(),
-            "finished": finished,
-            "jobs": states,
-            "failures": messages,
-            "precision": {name: found["precision"] for name, found in environments.items()},
-            "compiled": {name: found.get("compiled", False) for name, found in environments.items()},
-        },
-    )
-
-
-def _show_in_wandb(sweep: Path, jobs: Sequence[Job]) -> None:
+def _show_in_wandb(sweep: SweepFolder, jobs: Sequence[Job]) -> None:
     """The sweep's table as a W&B run of its own, where its jobs are shown in W&B."""
     logger = jobs[0].config.logger
     options = (
@@ -396,21 +343,20 @@ def _show_in_wandb(sweep: Path, jobs: Sequence[Job]) -> None:
     )
     if not options:
         return
-    from emotion.reporting.sweep import SweepFolder
     from emotion.reporting.wandb_view import sync_sweep
 
     try:
-        print(f"wandb: {sync_sweep(SweepFolder.open(sweep), options[0])}", flush=True)
+        print(f"wandb: {sync_sweep(sweep, options[0])}", flush=True)
     except Exception as error:  # the network above all: no reason for a finished sweep to fail
         print(f"The table is not in W&B. {error}", file=sys.stderr)
 
 
-def _show(sweep: Path, states: dict[str, str], same_command: str) -> None:
-    from emotion.reporting.sweep import SweepFolder, write_tables
+def _show(sweep: SweepFolder, states: dict[str, str], same_command: str) -> None:
+    from emotion.reporting.sweep import write_tables
 
-    table = write_tables(SweepFolder.open(sweep))
+    table = write_tables(sweep)
     print(table)
     failed = sum(state != "finished" for state in states.values())
     if failed:
         print(f"{failed} of {len(states)} jobs did not finish. {same_command} tries them again.")
-    print(sweep, flush=True)
+    print(sweep.path, flush=True)

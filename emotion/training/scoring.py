@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from emotion import atomic
+from emotion import atomic, formats
 from emotion.data.datamodule import ExpressionDataModule
 from emotion.data.store import Store
 from emotion.evaluation import predictions as tables
@@ -104,7 +104,7 @@ class Scoring:
 
     def write_metrics(self, cost: dict[str, Any]) -> None:
         """metrics.json: computed from the prediction tables, beside what the run cost."""
-        metrics: dict[str, Any] = {"format": FORMAT}
+        metrics = formats.stamp(FORMAT)  # a later version may add the test part
         if self.config.data.protocol == "leaky":
             metrics["protocol"] = "leaky"
         for part in SCORED:

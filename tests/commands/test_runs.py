@@ -10,6 +10,8 @@ import pytest
 from typer.testing import CliRunner
 
 from emotion.cli import app
+from emotion.errors import RunError
+from emotion.kept import keep
 from emotion.runs import RunFolder
 from emotion.training.derived import write_ensemble
 from emotion.training.folder import locked
@@ -104,6 +106,24 @@ def test_an_ensemble_is_listed_and_latest_is_never_one(tmp_path: Path) -> None:
     assert not (tmp_path / "latest").is_symlink()
 
 
+@pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
+def test_an_ensemble_has_the_leaks_of_all_its_runs(tmp_path: Path, order: tuple[int, ...]) -> None:
+    runs = [make(tmp_path, hash8=f"{leaks:08x}", leaks=leaks) for leaks in (0, 9, 4)]
+    made = write_ensemble([runs[k] for k in order], tmp_path / "all", "emotion ensemble …")
+    leaked = [f"PrivateTest_{row}" for row in range(9)]
+    assert made.splits["leaked_test_ids"] == leaked
+    assert [(leak["count"], leak["ids"]) for leak in made.splits["leaks"]] == [(9, leaked)]
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_an_ensemble_of_a_kept_leaky_run_has_its_count(tmp_path: Path, order: tuple[int, ...]) -> None:
+    runs = [make(tmp_path, hash8=f"{leaks:08x}", leaks=leaks) for leaks in (4, 9)]
+    runs[1].file("splits.json").write_text(json.dumps({**runs[1].splits, "protocol": "leaky"}))
+    runs[1] = RunFolder(keep(runs[1], tmp_path / "kept", "emotion study …", None))
+    splits = write_ensemble([runs[k] for k in order], tmp_path / "both", "emotion ensemble …").splits
+    assert (splits["leaked_test_ids"], splits["leaked_test_count"]) == ([], 9)
+
+
 def test_an_ensemble_that_was_cut_off_can_be_made_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -142,6 +162,15 @@ def sweep(folder: Path, runs: list[RunFolder]) -> Path:
     ]
     (folder / "jobs.json").write_text(json.dumps({"format": 1, "jobs": jobs}))
     return folder
+
+
+def test_a_sweep_is_not_removed_as_a_run(tmp_path: Path) -> None:
+    run = make(tmp_path / "runs")
+    folder = sweep(tmp_path / "sweeps" / "one", [run])
+    shutil.copy(run.file("status.json"), folder)
+    done = CliRunner().invoke(app, ["runs", "rm", "--yes", str(folder)])
+    assert isinstance(done.exception, RunError)
+    assert (folder / "jobs.json").is_file()
 
 
 def test_a_half_written_run_stops_no_list_of_sweeps(tmp_path: Path) -> None:

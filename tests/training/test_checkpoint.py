@@ -89,10 +89,18 @@ def test_nothing_read_from_a_file_is_executed(tmp_path: Path) -> None:
     assert not (tmp_path / "executed").exists()
 
 
-def test_an_unknown_format_names_the_remedy(tmp_path: Path) -> None:
-    torch.save({"format": 99}, tmp_path / "x.ckpt")
-    with pytest.raises(RunError, match="format 99, this version reads format 1"):
-        checkpoint.load_weights(tmp_path / "x.ckpt")
+def test_an_unknown_format_names_the_version_that_reads_it(tmp_path: Path) -> None:
+    path = tmp_path / "x.ckpt"
+    checkpoint.save_weights(path, {})
+    saved = checkpoint.load_weights(path)
+    torch.save({**saved, "format": 99}, path)
+    with pytest.raises(
+        RunError, match=f"expected format 1, found format 99. It needs emotion {saved['version']}"
+    ):
+        checkpoint.load_weights(path)
+    torch.save({"format": 99}, path)  # as earlier versions wrote it
+    with pytest.raises(RunError, match="It needs emotion in the version that wrote it"):
+        checkpoint.load_weights(path)
 
 
 def test_another_run_s_checkpoint_is_refused(tmp_path: Path) -> None:

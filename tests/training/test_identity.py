@@ -5,6 +5,7 @@ import pytest
 
 from emotion.errors import ConfigError
 from emotion.launch import compose
+from emotion.schema import CallbacksConfig, EarlyStopping
 from emotion.training.identity import digest, essence
 
 DATA = "f" * 32
@@ -104,6 +105,24 @@ def test_a_new_key_at_its_default_orphans_no_run() -> None:
     }
 
 
+def test_nor_does_one_in_a_group_within_a_group() -> None:
+    class Later(EarlyStopping):
+        warmup_epochs: int = 0
+
+    class LaterCallbacks(CallbacksConfig):
+        early_stopping: Later = Later()
+
+    config = compose(["callbacks.early_stopping.patience=3"])
+    at_default, changed = (
+        config.model_copy(
+            update={"callbacks": LaterCallbacks(early_stopping=Later(patience=3, warmup_epochs=n))}
+        )
+        for n in (0, 5)
+    )
+    assert essence(at_default, DATA) == essence(config, DATA)
+    assert essence(changed, DATA)["callbacks"]["early_stopping"]["warmup_epochs"] == 5
+
+
 def test_released_identities_stay() -> None:
     """Changing how they are made would orphan every run that users have: this text may not change."""
     text = (
@@ -116,6 +135,10 @@ def test_released_identities_stay() -> None:
         identity("model=resnet18", "fold=1", "optimizer.lr=0.01", "schedule=constant")
         == hashlib.sha256(text.encode()).hexdigest()
     )
+    early = "callbacks.early_stopping"
+    assert identity(f"{early}.patience=3").startswith("1c9218f2afe1042c")
+    assert identity(f"{early}.min_delta=0.1").startswith("c2295eaa72253413")
+    assert identity(f"{early}.patience=3", f"{early}.min_delta=0.01").startswith("8467762147f6cfdf")
 
 
 def test_weights_count_by_content(tmp_path: Path) -> None:

@@ -14,12 +14,15 @@ from emotion.errors import RunError
 from emotion.evaluation import predictions
 from emotion.launch import compose
 from emotion.models.classifier import ExpressionClassifier
-from emotion.reporting.sweep import SweepFolder, write_tables
-from emotion.reporting.wandb_view import WandbView, sync_run
+from emotion.reporting.sweep import write_tables
+from emotion.reporting.wandb_view import WandbView, sync_run, sync_sweep
 from emotion.runs import RunFolder
 from emotion.schema import WandbLogger
+from emotion.sweeps import SweepFolder
 from emotion.training import queue
+from emotion.training.derived import write_ensemble
 from emotion.training.jobs import Wanted, prepared
+from tests.reporting import fakes
 from tests.reporting.wandb_files import Shown, shown_in
 from tests.training.conftest import TINY
 
@@ -53,16 +56,23 @@ def sweep(tmp_path: Path, cache_dir: Path, monkeypatch: pytest.MonkeyPatch) -> S
          "folds=2", f"fold={fold}") for fold in (0, 1)
     ]  # fmt: skip
     jobs = prepared([Wanted(each, compose(each)) for each in overrides])
-    folder = queue.sweep_folder(jobs)
-    queue._write_jobs(folder, jobs)
+    SweepFolder.of(jobs).write()
     from emotion.training.train import train
 
     for job in jobs:
         train(job.config)
-    made = SweepFolder.open(folder)
+    made = SweepFolder.open(SweepFolder.of(jobs).path)
     write_tables(made)
-    queue._show_in_wandb(folder, jobs)
+    queue._show_in_wandb(made, jobs)
     return made
+
+
+def test_an_unknown_format_names_the_version_that_reads_it(tmp_path: Path) -> None:
+    (tmp_path / "wandb.json").write_text('{"format": 2, "version": "9.1"}')
+    with pytest.raises(
+        RunError, match=r"expected format 1, found format 2\. It needs emotion 9\.1 or a later one"
+    ):
+        sync_sweep(SweepFolder(tmp_path, ()), OFFLINE)
 
 
 def test_a_sweep_as_w_and_b_gets_it(sweep: SweepFolder) -> None:
@@ -228,6 +238,13 @@ def test_a_view_that_breaks_is_left(run: Train, monkeypatch: pytest.MonkeyPatch)
     trained = run("logger=wandb")
     assert trained.finished
     assert trained.file("log.txt").read_text().count("the socket is gone") == 1
+
+
+def test_weights_that_are_not_there_are_no_traceback(tmp_path: Path) -> None:
+    runs = [fakes.make_run(tmp_path, count=60, hash8=f"{number:08x}") for number in (1, 2)]
+    made = write_ensemble(runs, tmp_path / "both", "emotion ensemble …")
+    with pytest.raises(RunError, match="it is made of other runs' predictions"):
+        sync([made.path], WandbLogger(mode="offline", log_model=True))
 
 
 def test_a_second_logger(run: Train) -> None:
