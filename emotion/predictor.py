@@ -12,7 +12,7 @@ from emotion.data.images import decode
 from emotion.data.preparation import Preparation
 from emotion.errors import DataError
 from emotion.models import network as door
-from emotion.models.device import DevicePreprocess, whole_floats
+from emotion.models.device import DevicePreprocess, class_probabilities
 from emotion.runs import RunFolder
 from emotion.training import checkpoint
 
@@ -101,13 +101,7 @@ class Predictor:
         return np.concatenate(found) if found else np.empty((0, len(self.classes)), np.float32)
 
     def _averaged(self, pixels: torch.Tensor) -> torch.Tensor:
-        """Class probabilities (N, K), averaged over what `evaluation.tta` names."""
-        p = self._softmax(pixels)
-        return (p + self._softmax(pixels.flip(2))) / 2 if self.tta == "flip" else p
-
-    def _softmax(self, pixels: torch.Tensor) -> torch.Tensor:
-        with whole_floats():
-            return self.network(self.device_module(pixels)).float().softmax(1)
+        return class_probabilities(lambda image: self.network(self.device_module(image)), pixels, self.tta)
 
     def _prepare(self, image: str | Path | np.ndarray) -> np.ndarray:
         if isinstance(image, np.ndarray):

@@ -7,17 +7,19 @@ from emotion.commands.inspection import described
 from emotion.evaluation.intervals import estimate
 from emotion.evaluation.metrics import confusion_matrix
 from emotion.reporting import numbers, tables
+from emotion.reporting.estimates import ends, stars
 from emotion.studies.again import with_weights
-from emotion.training.other_data import transfer
+from emotion.training.other_data import score_other
 
 SHOWN = ("accuracy", "balanced_accuracy", "f1_macro")
 
 
 def evaluate(run: Path, where: Sequence[str], part: str | None) -> None:
     """Print which classes are shared, the scores by them and the confusion matrix."""
-    config = described(where)
+    why = "Images are prepared as they were for the run, and its network is as it was trained."
+    config = described(where, ("data", "machine"), why)
     folder = with_weights(run)
-    found = transfer(folder, config.data, config.machine, part)
+    found = score_other(folder, config.data, config.machine, part)
     table = found.table
     print(f"{folder.name} on {table.meta.data}: {len(table):,} images")
     print(f"shared classes: {', '.join(table.classes)}")
@@ -29,16 +31,22 @@ def evaluate(run: Path, where: Sequence[str], part: str | None) -> None:
             f"the run's classes that the data doesn't have, their probability shared out: {', '.join(found.unused)}"
         )
     if found.seen is None:
-        print("whether the run was trained on some of these images is not known: its own data is not at hand")
+        print(
+            "whether the run was trained on some of these images is not known: its own data, or that of a run that it "
+            "started from, is not at hand or was prepared otherwise"
+        )
     elif found.seen:
         print(
-            f"{found.seen:,} of these images have the pixels of one that the run was trained on or selected by"
+            f"{found.seen:,} of these images have the pixels of one that the run, or one that it started from, was "
+            "trained on or selected by"
         )
     for note in found.notes:
         print(f"of the data: {note}")
-    for name, value in estimate(table, SHOWN).items():
-        interval = numbers.interval(value.low, value.high)
-        print(f"{name:<18} {numbers.percent(value.value)}  [{interval}]")
+    scores = estimate(table, SHOWN)
+    for name, value in scores.items():
+        print(f"{name:<18} {numbers.percent(value.value)}  [{ends(value) or numbers.MISSING}]")
+    for note in stars(scores.values()):
+        print(note)
     counts = confusion_matrix(table.labels, table.predicted, len(table.classes))
     print(tables.text(tables.matrix(counts.tolist(), table.classes, "Rows: what the label says.")))
     print(found.path)

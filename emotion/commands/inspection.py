@@ -34,8 +34,12 @@ _SECTIONS = ("data", "preprocess", "machine")
 _SIZED = 300
 
 
-def described(where: Sequence[str]) -> RunConfig:
+def described(where: Sequence[str], sections: Sequence[str] = _SECTIONS, why: str = "") -> RunConfig:
     """The configuration of `[ROOT] [KEY=VALUE…]`; the data set is recognised where it isn't named.
+
+    Args:
+        sections: whose keys can be typed.
+        why: no others can, as a sentence.
 
     Raises:
         ConfigError: a key of another section, or a configuration with problems.
@@ -45,7 +49,7 @@ def described(where: Sequence[str]) -> RunConfig:
     roots = [word for word in where if word not in overrides]
     if len(roots) > 1:
         raise ConfigError(f"expected one folder, found {', '.join(roots)}. Quote a name with spaces.")
-    only_about_data(overrides)
+    only_about_data(overrides, sections, why)
     if roots:
         root = Path(roots[0]).expanduser()
         if not any(word.startswith("data=") for word in overrides):
@@ -58,14 +62,13 @@ def described(where: Sequence[str]) -> RunConfig:
     return compose(overrides)
 
 
-def only_about_data(overrides: Sequence[str]) -> None:
+def only_about_data(overrides: Sequence[str], sections: Sequence[str] = _SECTIONS, why: str = "") -> None:
     """
-    Raises:
-        ConfigError: a key has nothing to do with data.
+    Args, Raises: as `described`.
     """
     for word in overrides:
-        if word.lstrip("+~").partition("=")[0].partition(".")[0] not in _SECTIONS:
-            raise ConfigError(f"expected keys of {', '.join(_SECTIONS)}, found {word!r}.")
+        if word.lstrip("+~").partition("=")[0].partition(".")[0] not in sections:
+            raise ConfigError(f"expected keys of {', '.join(sections)}, found {word!r}. {why}".rstrip())
 
 
 def list_sets() -> None:

@@ -5,6 +5,8 @@ from pathlib import Path
 import numpy as np
 
 from emotion.data.dataset import open_store, split_store
+from emotion.data.splits import Split
+from emotion.data.store import Store
 from emotion.errors import ConfigError, DataError
 from emotion.evaluation import predictions
 from emotion.evaluation.predictions import Predictions
@@ -13,18 +15,16 @@ from emotion.reporting import tables
 from emotion.reporting.people import agreements, compared
 from emotion.reporting.quiz import Answers, Quiz, folder_name, write_person
 from emotion.runs import RunFolder
-from emotion.schema import RunConfig, validate
+from emotion.training.own_data import as_trained
 from emotion.training.progress import preparing
 
 
 def make(data: str, overrides: list[str], count: int, seed: int, quizzes_dir: Path) -> None:
     """Write the quiz's page and key, and print where the page lies."""
-    config = _config(data, overrides)
-    store = open_store(config.data, config.preprocess, config.machine.cache_dir, preparing(print), print)
-    test = split_store(config, store).test
-    if not len(test):
+    store, split = _images(data, overrides)
+    if not len(split.test):
         raise DataError(f"expected test images in {store.name}, found none.")
-    chosen = np.random.default_rng(seed).permutation(test)[:count]
+    chosen = np.random.default_rng(seed).permutation(split.test)[:count]
     frame = store.frame[chosen]
     quiz = Quiz(
         store.name,
@@ -37,13 +37,15 @@ def make(data: str, overrides: list[str], count: int, seed: int, quizzes_dir: Pa
     print(quiz.write(quizzes_dir, [np.asarray(store.images[row]) for row in chosen]))
 
 
-def _config(data: str, overrides: list[str]) -> RunConfig:
+def _images(data: str, overrides: list[str]) -> tuple[Store, Split]:
     """Of a run folder, or of a data set's name with overrides as `python train.py` takes them."""
     if (Path(data) / "status.json").is_file():
         if overrides:
             raise ConfigError(f"expected nothing behind a run folder, found {' '.join(overrides)}.")
-        return validate(RunFolder.open(data).config)
-    return compose([f"data={data}", *overrides])
+        return as_trained(RunFolder.open(data), say=print)
+    config = compose([f"data={data}", *overrides])
+    store = open_store(config.data, config.preprocess, config.machine.cache_dir, preparing(print), print)
+    return store, split_store(config, store)
 
 
 def judge(files: list[Path], runs: list[Path], quizzes_dir: Path) -> None:

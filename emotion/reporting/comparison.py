@@ -13,7 +13,7 @@ from emotion.errors import EmotionError
 from emotion.reporting import data_card, judged, numbers, people, sections, svg
 from emotion.reporting.album import Album, ImageLookup
 from emotion.reporting.contenders import Contender, contenders, differing
-from emotion.reporting.estimates import headline_cells, said, stars
+from emotion.reporting.estimates import headline_cells, rate, said, stars
 from emotion.reporting.evidence import HEADLINE, METRIC_HINTS, METRIC_NAMES, PERSON, Evidence, Subject
 from emotion.reporting.page import (
     Beside,
@@ -153,10 +153,13 @@ def _ranking(found: Sequence[Contender], place: Standing, test: bool) -> Section
         tuple(rows),
         sorted_by=(1, "descending"),
         notes=stars(
-            interval
-            for c in scored
-            if c.validation is not None
-            for interval in c.validation.headline.values()
+            [
+                interval
+                for c in scored
+                if c.validation is not None
+                for interval in c.validation.headline.values()
+            ]
+            + [c.tests[0].intervals["accuracy"] for c in scored if test and len(c.tests) == 1]
         ),
     )
     notes: list[Block] = [
@@ -186,7 +189,7 @@ def _test_cell(contender: Contender) -> Cell:
         return Cell(numbers.MISSING)
     if len(values) == 1:
         found = contender.tests[0].intervals["accuracy"]
-        return Cell(numbers.percent(found.value), found.value, numbers.interval(found.low, found.high))
+        return rate(found)
     mean = float(np.mean(values))
     return Cell(numbers.percent(mean), mean, f"folds {numbers.interval(min(values), max(values))}")
 
@@ -251,26 +254,22 @@ def _by_class(found: Sequence[Contender]) -> Section | None:
     names = list(
         dict.fromkeys(name for _, c in scored if c.validation for name in c.validation.table.classes)
     )
-    rows = []
+    rows, shown = [], []
     for index, contender in scored:
         evidence = contender.validation
         assert evidence is not None
         cells = [Cell(contender.name, contender.name, link=f"run-{index}")]
         for name in names:
             recall = evidence.intervals.get(f"recall/{name}")
-            known = recall is not None and evidence.support[evidence.table.classes.index(name)] > 0
-            cells.append(
-                Cell(
-                    numbers.percent(recall.value, 0),
-                    recall.value,
-                    numbers.interval(recall.low, recall.high, 0),
-                )
-                if known and recall is not None
-                else Cell(numbers.MISSING)
-            )
+            if recall is None or not evidence.support[evidence.table.classes.index(name)]:
+                cells.append(Cell(numbers.MISSING))
+            else:
+                cells.append(rate(recall, digits=0))
+                shown.append(recall)
         rows.append(tuple(cells))
     columns = (Column("Configuration", number=False), *(Column(name) for name in names))
-    table = Table("Recall of each class on validation images, with 95 % intervals.", columns, tuple(rows))
+    caption = "Recall of each class on validation images, with 95 % intervals."
+    table = Table(caption, columns, tuple(rows), notes=stars(shown))
     return Section("by-class", "By class", "How many images of each class are found.", (Sheet(table),))
 
 

@@ -144,6 +144,8 @@ def _data_facts(
         if scored
         else f"{splits.get('folds')} folds; these counts are of fold {splits.get('fold')}",
     }.get(str(splits.get("strategy")), str(splits.get("strategy") or numbers.MISSING))
+    if splits.get("strategy") in ("official", "given") and splits.get("made") == ["val"]:
+        strategy += ", but validation, which is taken from training"
     facts = [("Data set", subject.data)]
     if known.get("size_px"):
         colour = "grey" if known.get("channels") == 1 else "colour"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
@@ -153,6 +155,8 @@ class Subject:
 
     @cached_property
     def history(self) -> pl.DataFrame | None:
+        if not self.trained:
+            return None
         return self._read("its learning curves", self.run.history, None)
 
     @cached_property
@@ -180,15 +184,27 @@ class Subject:
 
     @cached_property
     def settings(self) -> dict[str, Any]:
-        """As `flat`, without paths and with defaults for keys younger than the run; as it is, where it is foreign."""
+        """As `flat`, without paths and with defaults for keys younger than the run; as it is, where it is foreign.
+
+        What the network started from is there by its name: a file's, or a run folder's without its fold.
+        """
         try:
-            return dict(flattened(without_paths(self.config).plain()))
+            found = dict(flattened(without_paths(self.config).plain()))
         except EmotionError:
-            return self.flat
+            found = dict(self.flat)
+        for key in ("model.weights", "model.init_from"):
+            if self.flat.get(key):
+                found[key] = _without_fold(Path(str(self.flat[key])).name)
+        return found
 
     @property
     def finished(self) -> bool:
         return self.status.get("state") == "finished"
+
+    @property
+    def trained(self) -> bool:
+        """False of an ensemble, a classifier on features and a person: they have no epochs."""
+        return self.status.get("epochs") != 0
 
     @property
     def model(self) -> str:
@@ -227,6 +243,15 @@ class Subject:
         except OSError as error:
             self.problems.append(f"{self.run.name}: {what} can't be shown; {error.strerror or error}.")
         return otherwise
+
+
+def _without_fold(name: str) -> str:
+    """The name of a fold's run folder without what differs from fold to fold; any other as it is.
+
+    >>> _without_fold("fer2013-resnet18-f2-0123abcd"), _without_fold("fer2013-resnet18-fx-0123abcd")
+    ('fer2013-resnet18', 'fer2013-resnet18-fx-0123abcd')
+    """
+    return re.sub(r"-f\d+-[0-9a-f]{8}$", "", name)
 
 
 def flattened(config: Mapping[str, Any], above: str = "") -> list[tuple[str, Any]]:

@@ -219,21 +219,21 @@ def threshold_table(shown: Evidence, validation: Evidence | None = None) -> Tabl
         validation: what they are fitted on, where `shown` is the test part.
     """
     fitted_on = validation or shown
-    rows = []
+    parts = [fitted_on] if validation is None else [validation, shown]
+    rows, intervals = [], []
     for wanted in WANTED_ERRORS:
         for confidence in (None, PROMISE):
             found = calibration.threshold_for(fitted_on.table, wanted, confidence=confidence)
             name = numbers.percent(wanted, 0) + (", promised" if confidence else "")
-            given = [_coverage_cell(found.coverage), _mistakes_cell(fitted_on, found)]
-            if validation is not None:
-                given += [
-                    _coverage_cell(calibration.answered(shown.table, found)[0]),
-                    _mistakes_cell(shown, found),
-                ]
+            given = []
+            for part in parts:
+                coverage, wrong = calibration.answered(part.table, found)[0], _mistakes(part, found)
+                given.append(Cell(numbers.percent(coverage), coverage))
+                given.append(rate(wrong) if wrong else Cell(numbers.MISSING))
+                intervals += [wrong] if wrong else []
             none = math.isinf(found.value)
             at_least = Cell(numbers.MISSING) if none else Cell(numbers.decimal(found.value, 4), found.value)
             rows.append((Cell(name, wanted), at_least, *given))
-    parts = [fitted_on] if validation is None else [validation, shown]
     columns = [
         Column("Mistakes wanted", "Largest share of mistakes among the answers", number=False),
         Column("Answer from", "Smallest confidence with which an answer is given"),
@@ -251,16 +251,13 @@ def threshold_table(shown: Evidence, validation: Evidence | None = None) -> Tabl
     ]
     if validation is None:
         notes.append("Fitted and shown on the same images, which flatters the plain thresholds.")
+    notes += stars(intervals)
     caption = "How sure a network has to be for so few mistakes: thresholds fitted on validation images."
     return Table(caption, tuple(columns), tuple(rows), notes=tuple(notes), sortable=False)
 
 
-def _coverage_cell(coverage: float) -> Cell:
-    return Cell(numbers.percent(coverage), coverage)
-
-
-def _mistakes_cell(evidence: Evidence, threshold: calibration.Threshold) -> Cell:
-    """The share of mistakes among the answers that a threshold lets through."""
+def _mistakes(evidence: Evidence, threshold: calibration.Threshold) -> Interval | None:
+    """The share of mistakes among the answers that a threshold lets through; None where it lets none through."""
     unsure = [
         name
         for name, sure in zip(evidence.table.ids, evidence.table.confidence, strict=True)
@@ -268,9 +265,9 @@ def _mistakes_cell(evidence: Evidence, threshold: calibration.Threshold) -> Cell
     ]
     kept = evidence.without(unsure)
     if kept is None:
-        return Cell(numbers.MISSING)
+        return None
     right = kept.estimated(["accuracy"])["accuracy"]
-    return rate(replace(right, value=1 - right.value, low=1 - right.high, high=1 - right.low))
+    return replace(right, value=1 - right.value, low=1 - right.high, high=1 - right.low)
 
 
 def gallery(

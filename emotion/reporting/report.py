@@ -120,7 +120,9 @@ def render(page: Page) -> str:
 def _single(subject: Subject, images: ImageLookup | None, commands: Sequence[str]) -> Page:
     album = Album()
     shown = subject.shown
-    made: list[Section | None] = [sections.scores(subject), sections.learning(subject)]
+    made: list[Section | None] = [sections.scores(subject)]
+    if subject.trained:
+        made.append(sections.learning(subject))
     if shown is not None:
         made += [
             judged.confusion(shown),

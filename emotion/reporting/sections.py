@@ -176,7 +176,8 @@ def cost(subject: Subject) -> Section:
     ]
     kept = tuple((name, text) for name, text in facts if not text.startswith(numbers.MISSING))
     if not kept:
-        return Section("cost", "Cost", "", (Note("What this run cost is not known: it has not finished."),))
+        why = "." if subject.finished else ": it has not finished."
+        return Section("cost", "Cost", "", (Note(f"What this run cost is not known{why}"),))
     hardware = subject.environment.get("hardware") or {}
     where = hardware.get("gpu") or hardware.get("cpu")
     how = subject.environment.get("precision", "unknown precision")

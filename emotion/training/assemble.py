@@ -16,7 +16,7 @@ from emotion.models import network as door
 from emotion.models.classifier import ExpressionClassifier
 from emotion.models.device import DevicePreprocess
 from emotion.schema import MachineConfig, RunConfig
-from emotion.training import environment, transfer
+from emotion.training import environment, init_from
 
 NAN_CHECK_STEPS_GPU = 50
 RESIDENT_SHARE = 0.1  # of a job's share of a GPU's memory, for prepared images
@@ -100,11 +100,11 @@ def make_classifier(
     network = door.build(config.model, config.head, len(store.classes), size_px, load_weights)
     channels = door.input_channels(config.model)
     reused = ""
-    other = transfer.source(config.model.init_from) if config.model.init_from else None
+    other = init_from.source(config.model.init_from) if config.model.init_from else None
     if other is not None and load_weights:
         assert config.model.init_from is not None
-        transfer.refuse_seen_images(config.model.init_from, data.split, store)
-        reused = transfer.start_from(network, store.classes, other)
+        init_from.refuse_seen_images(config.model.init_from, data.split, store)
+        reused = init_from.start_from(network, store.classes, other)
     mean, std = _statistics(config, data, channels, other)
     classifier = ExpressionClassifier(
         config,

@@ -115,7 +115,7 @@ def write_derived(
     if any(run.metrics.get("protocol") == "leaky" for run in runs):
         metrics["protocol"] = "leaky"
     config = {**copy.deepcopy(first.config), "name": title}
-    splits = copy.deepcopy(first.splits)
+    splits = _splits(runs)
     splits["data"]["notes"] = [note, *splits["data"]["notes"]]
     environment = {**first.environment, "command": command}
     # first, so that what is cut off from here on can be made again
@@ -149,6 +149,22 @@ def write_derived(
     atomic.write_text(target / "config.yaml", yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
     atomic.write_json(target / "status.json", status)
     return RunFolder(target)
+
+
+def _splits(runs: Sequence[RunFolder]) -> dict[str, Any]:
+    """The first run's, with the leaks of all: an image that one of them has learnt from is known to the average."""
+    found = [run.splits for run in runs]
+    leaks: dict[tuple[str, ...], dict[str, Any]] = {}
+    for leak in (leak for splits in found for leak in splits.get("leaks", [])):
+        one = leaks.setdefault((leak["kind"], *leak["parts"]), leak)
+        one["ids"] = sorted({*one["ids"], *leak["ids"]})
+        one["count"] = max(one["count"], leak["count"], len(one["ids"]))  # a kept run has no ids
+    ids = sorted({name for splits in found for name in splits.get("leaked_test_ids", [])})
+    count = max(splits.get("leaked_test_count", 0) for splits in found)
+    named = (
+        {"leaked_test_ids": [], "leaked_test_count": count} if count > len(ids) else {"leaked_test_ids": ids}
+    )
+    return {**found[0], "leaks": list(leaks.values()), **named}
 
 
 def require_room(target: Path) -> None:

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from emotion import atomic
-from emotion.data.dataset import open_store
-from emotion.data.store import Store
 from emotion.errors import ConfigError, DataError
 from emotion.evaluation import predictions
 from emotion.evaluation.predictions import Predictions
-from emotion.models.saliency import Method, default_layer, layers, recorded, saliency
+from emotion.models.saliency import Layer, Method, default_layer, layers, recorded, saliency
 from emotion.predictor import Predictor
 from emotion.reporting import figures
 from emotion.reporting.mistakes import by_pair
 from emotion.runs import FORMAT, RunFolder
-from emotion.schema import validate
 from emotion.training.environment import keep_memory
+from emotion.training.own_data import own_store
 
 SHOWN, AVERAGED, PAIRS = 8, 32, 3
 CHANNELS = 12  # of each layer, those with the largest variance
@@ -43,12 +42,7 @@ class Explainer:
     def __init__(self, run: RunFolder, method: Method = "layer_cam", layer: str | None = None) -> None:
         self.run, self.method = run, method
         run.require_weights()  # said before the data is asked for
-        config = validate(run.config)
-        self.store: Store = open_store(config.data, config.preprocess, config.machine.cache_dir)
-        if self.store.fingerprint != run.splits["data"]["fingerprint"]:
-            raise DataError(
-                f"expected the data that {run.name} was trained on, found that it has changed since."
-            )
+        self.store = own_store(run)
         self.predictor = Predictor.from_run(run.path)
         self.predictor.network.to(memory_format=torch.channels_last)  # as the device module's images are
         self.part = "test" if run.has("test") else "val"
@@ -103,6 +97,10 @@ class Explainer:
         rows = np.flatnonzero((self.table.labels == a) & (self.table.predicted == b))
         return rows[np.argsort(-self.table.confidence[rows], kind="stable")][:count].tolist()
 
+    def layers(self) -> list[Layer]:
+        """The network's, whose feature maps are worth a look."""
+        return layers(self.predictor.network, self._input([0]))
+
     def feature_maps(self, rows: Sequence[int], layer: str) -> np.ndarray:
         """The channels of a layer that differ most over the images: (N, `CHANNELS`, h, w) float32."""
         with torch.inference_mode(), recorded(self.predictor.network, layer) as outputs:
@@ -110,6 +108,66 @@ class Explainer:
         maps = outputs[0].float()
         strongest = maps.var((0, 2, 3)).argsort(descending=True)[:CHANNELS]
         return maps[:, strongest].numpy()
+
+
+@dataclass(frozen=True)
+class _Shown:
+    """The images on the sheets and what speaks in them for a class, by their rows in the prediction table.
+
+    Attributes:
+        images: (H, W, C) uint8.
+        for_answer: (S, S) float32 in [0, 1], of each image.
+        for_label: the same, of each mistake.
+    """
+
+    images: Mapping[int, np.ndarray]
+    for_answer: Mapping[int, np.ndarray]
+    for_label: Mapping[int, np.ndarray]
+
+    @classmethod
+    def of(
+        cls, explainer: Explainer, rows: Sequence[int], mistakes: Sequence[int], progress: Progress | None
+    ) -> _Shown:
+        table = explainer.table
+        classes = np.concatenate([table.predicted[rows], table.labels[mistakes]])
+        maps = explainer.maps([*rows, *mistakes], classes, progress)
+        return cls(
+            dict(zip(rows, explainer.pixels(rows), strict=True)),
+            dict(zip(rows, maps[: len(rows)], strict=True)),
+            dict(zip(mistakes, maps[len(rows) :], strict=True)),
+        )
+
+    def answers(self, rows: Sequence[int]) -> list[np.ndarray]:
+        return [figures.overlay(self.images[row], self.for_answer[row]) for row in rows]
+
+    def labels(self, rows: Sequence[int]) -> list[np.ndarray]:
+        return [figures.overlay(self.images[row], self.for_label[row]) for row in rows]
+
+    def average(self, rows: Sequence[int]) -> np.ndarray:
+        image = np.mean([self.images[row] for row in rows], 0).astype(np.uint8)
+        saliency = np.mean([self.for_answer[row] for row in rows], 0)
+        return figures.overlay(image, saliency / max(float(saliency.max()), 1e-12))
+
+
+class _Sheets:
+    """Writes sheets into a folder, which is emptied first, and keeps what `sheets.json` will say of them."""
+
+    def __init__(self, there: Path) -> None:
+        self._there = there
+        self.known: list[dict[str, str]] = []
+        self.notes: list[str] = []
+        shutil.rmtree(there, ignore_errors=True)  # sheets of another method or layer would be taken for ours
+
+    def add(
+        self,
+        name: str,
+        title: str,
+        caption: str,
+        rows: Sequence[Sequence[np.ndarray]],
+        labels: Sequence[str] = (),
+    ) -> None:
+        figures.sheet(rows, self._there / f"{name}.png", labels)
+        self.known.append({"file": f"{name}.png", "title": title, "caption": caption})
 
 
 def explain(
@@ -139,82 +197,73 @@ def explain(
     everyone = sorted({row for rows in (*typical.values(), *confused.values()) for row in rows})
     if not everyone:
         raise DataError(f"expected right answers or confusions to explain in {run.name}, found none.")
-    mistaken = [row for rows in confused.values() for row in rows]
-    shown = [*everyone, *mistaken]
-    classes = np.concatenate([table.predicted[everyone], table.labels[mistaken]])
-    maps = explainer.maps(shown, classes, progress)
-    found = dict(zip(everyone, maps[: len(everyone)], strict=True))
-    of_labels = dict(zip(mistaken, maps[len(everyone) :], strict=True))
-    images = dict(zip(everyone, explainer.pixels(everyone), strict=True))
-
+    mistakes = [row for rows in confused.values() for row in rows]
+    shown = _Shown.of(explainer, everyone, mistakes, progress)
     there = run.file("explanation")
-    shutil.rmtree(there, ignore_errors=True)  # sheets of another method or layer would be taken for ours
-    sheets: list[dict[str, Any]] = []
-    notes: list[str] = []
-
-    def sheet(
-        name: str, title: str, caption: str, rows: Sequence[Sequence[np.ndarray]], labels: Sequence[str]
-    ) -> None:
-        figures.sheet(rows, there / f"{name}.png", labels)
-        sheets.append({"file": f"{name}.png", "title": title, "caption": caption})
-
-    def overlaid(rows: Sequence[int], maps: Mapping[int, np.ndarray] = found) -> list[np.ndarray]:
-        return [figures.overlay(images[row], maps[row]) for row in rows]
-
-    def average(rows: Sequence[int]) -> np.ndarray:
-        image = np.mean([images[row] for row in rows], 0).astype(np.uint8)
-        saliency = np.mean([found[row] for row in rows], 0)
-        return figures.overlay(image, saliency / max(float(saliency.max()), 1e-12))
-
+    sheets = _Sheets(there)
     if typical:
-        sheet(
-            "classes",
-            "What speaks for each class",
-            f"The surest right answers of the {explainer.part} part.",
-            [overlaid(rows[:SHOWN]) for rows in typical.values()],
-            list(typical),
-        )
-        sheet(
-            "averages",
-            "Average maps",
-            f"The mean of up to {AVERAGED} right answers a class, scaled to its maximum, on their mean image: "
-            f"{', '.join(typical)}.",
-            [[average(rows) for rows in typical.values()]],
-            [],
-        )
-    for number, ((label, answer), rows) in enumerate(confused.items(), start=1):
-        if rows:
-            sheet(
-                f"pair-{number}",
-                f"{label} taken for {answer}",
-                f"What spoke for {answer}, and what for {label}; the surest of these mistakes.",
-                [overlaid(rows), overlaid(rows, of_labels)],
-                [f"for {answer}", f"for {label}"],
-            )
-        else:
-            notes.append(f"No image of {label} in the {explainer.part} part was taken for {answer}.")
-    examples = [rows[0] for rows in typical.values()] or everyone[:1]
-    labels = list(typical) or [""]
-    for number, one in enumerate(
-        layers(explainer.predictor.network, explainer._input([examples[0]])), start=1
-    ):
-        channels = explainer.feature_maps(examples, one.name)
-        pictured = [
-            [images[row], *map(figures.heat, each)] for row, each in zip(examples, channels, strict=True)
-        ]
-        sheet(
-            f"features-{number}",
-            f"Feature maps of {one.name}",
-            f"{one.channels} channels of {one.edge}×{one.edge}; those {len(channels[0])} that differ most.",
-            pictured,
-            labels,
-        )
+        _add_classes(sheets, shown, typical, explainer.part)
+    _add_pairs(sheets, shown, confused, explainer.part)
+    examples = {name: rows[0] for name, rows in typical.items()} or {"": everyone[0]}
+    _add_features(sheets, shown, examples, explainer)
     facts = {
         "format": FORMAT,
         "method": method,
         "layer": explainer.layer,
         "part": explainer.part,
-        "sheets": sheets,
-        "notes": notes,
+        "sheets": sheets.known,
+        "notes": sheets.notes,
     }
     atomic.write_json(there / "sheets.json", facts)
+
+
+def _add_classes(sheets: _Sheets, shown: _Shown, typical: Mapping[str, Sequence[int]], part: str) -> None:
+    sheets.add(
+        "classes",
+        "What speaks for each class",
+        f"The surest right answers of the {part} part.",
+        [shown.answers(rows[:SHOWN]) for rows in typical.values()],
+        list(typical),
+    )
+    sheets.add(
+        "averages",
+        "Average maps",
+        f"The mean of up to {AVERAGED} right answers a class, scaled to its maximum, on their mean image: "
+        f"{', '.join(typical)}.",
+        [[shown.average(rows) for rows in typical.values()]],
+    )
+
+
+def _add_pairs(
+    sheets: _Sheets, shown: _Shown, confused: Mapping[tuple[str, str], Sequence[int]], part: str
+) -> None:
+    for number, ((label, answer), rows) in enumerate(confused.items(), start=1):
+        if rows:
+            sheets.add(
+                f"pair-{number}",
+                f"{label} taken for {answer}",
+                f"What spoke for {answer}, and what for {label}; the surest of these mistakes.",
+                [shown.answers(rows), shown.labels(rows)],
+                [f"for {answer}", f"for {label}"],
+            )
+        else:
+            sheets.notes.append(f"No image of {label} in the {part} part was taken for {answer}.")
+
+
+def _add_features(sheets: _Sheets, shown: _Shown, examples: Mapping[str, int], explainer: Explainer) -> None:
+    """
+    Args:
+        examples: a row for each line, by what stands beside it.
+    """
+    for number, layer in enumerate(explainer.layers(), start=1):
+        channels = explainer.feature_maps(list(examples.values()), layer.name)
+        sheets.add(
+            f"features-{number}",
+            f"Feature maps of {layer.name}",
+            f"{layer.channels} channels of {layer.edge}×{layer.edge}; those {len(channels[0])} that differ most.",
+            [
+                [shown.images[row], *map(figures.heat, maps)]
+                for row, maps in zip(examples.values(), channels, strict=True)
+            ],
+            list(examples),
+        )

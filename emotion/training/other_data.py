@@ -18,12 +18,13 @@ from emotion.runs import RunFolder
 from emotion.schema import DataConfig, MachineConfig
 from emotion.training.assemble import choose_device
 from emotion.training.console import Log
+from emotion.training.init_from import ancestors
+from emotion.training.own_data import at_hand
 from emotion.training.progress import preparing
-from emotion.training.transfer import as_trained
 
 
 @dataclass(frozen=True)
-class Transfer:
+class OtherScore:
     """What a run reaches on another data set.
 
     Attributes:
@@ -31,8 +32,8 @@ class Transfer:
         path: where it was written, in the run's folder.
         left_out: the data's classes that the run doesn't know, with the number of images.
         unused: the run's classes that the data doesn't have.
-        seen: how many of the images have the pixels of one that the run learnt from or was selected by; None where the
-            run's data is no longer at hand.
+        seen: how many of the images have the pixels of one that the run, or one that it started from, learnt from or
+            was selected by; None where a run's data is no longer at hand, or was prepared otherwise.
         notes: what whoever reads the scores must know of the data.
     """
 
@@ -44,10 +45,12 @@ class Transfer:
     notes: tuple[str, ...]
 
 
-def transfer(
+def score_other(
     run: RunFolder, data: DataConfig, machine: MachineConfig, part: str | None = None, log: Log | None = None
-) -> Transfer:
-    """Score the best weights of a run on another data set and write `predictions/<data>-<part>.parquet` into the run.
+) -> OtherScore:
+    """Score the best weights of a run on another data set.
+
+    The table is written into the run as `predictions/<data>-<part>-<first 8 digits of its fingerprint>.parquet`.
 
     Images are prepared as the run's were. Of both label spaces the shared classes count: images of another class are
     left out, and the probabilities of the others are rescaled to sum to 1.
@@ -87,7 +90,7 @@ def transfer(
     )
     path = run.file("predictions") / f"{store.name}-{part}-{store.fingerprint[:8]}.parquet"
     tables.write(path, table)
-    return Transfer(
+    return OtherScore(
         table,
         path,
         _counts(store, rows, theirs),
@@ -118,10 +121,16 @@ def _counts(store: Store, rows: np.ndarray, theirs: ClassMap) -> dict[str, int]:
 
 
 def _seen(run: RunFolder, preparation: Preparation, machine: MachineConfig, digests: list[str]) -> int | None:
-    """How many digests are of images that the run learnt from or was selected by."""
-    trained = as_trained(run, machine.cache_dir, prepare=True)
-    if trained is None or trained[0].preparation != preparation:
+    """How many digests are of images that the run, or one that it started from, learnt from or was selected by."""
+    try:
+        chain = ancestors(run)
+    except RunError:
         return None
-    store, split = trained
-    known = set(store.frame["digest"].gather(np.concatenate([split.train, split.val])))
+    known: set[str] = set()
+    for one in chain:
+        trained = at_hand(one, machine.cache_dir, prepare=True)
+        if trained is None or trained[0].preparation != preparation:
+            return None
+        store, split = trained
+        known.update(store.frame["digest"].gather(np.concatenate([split.train, split.val])))
     return sum(digest in known for digest in digests)

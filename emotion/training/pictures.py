@@ -7,14 +7,12 @@ import numpy as np
 
 from emotion import counter
 from emotion.data.datamodule import ExpressionDataModule
-from emotion.data.dataset import open_store
 from emotion.data.store import Store
-from emotion.errors import DataError
 from emotion.evaluation import metrics, predictions
 from emotion.reporting import figures
 from emotion.reporting.mistakes import most_confident
 from emotion.runs import RunFolder
-from emotion.schema import validate
+from emotion.training.own_data import own_store
 
 GRID_ROWS, GRID_DRAWS, MISTAKES = 5, 9, 24
 
@@ -87,11 +85,7 @@ class PicturesOfRuns:
         """
         fingerprint = run.splits["data"]["fingerprint"]
         if fingerprint not in self._known:
-            config = validate(run.config)
-            store = open_store(config.data, config.preprocess, config.machine.cache_dir)
-            if store.fingerprint != fingerprint:
-                raise DataError("the data has changed since the run was made; its pictures are not shown.")
-            self._known[fingerprint] = StoredPictures(store)
+            self._known[fingerprint] = StoredPictures(own_store(run))
         return self._known[fingerprint](run, ids)
 
 

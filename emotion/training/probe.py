@@ -8,14 +8,13 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from emotion.data.dataset import open_store, split_store
 from emotion.data.store import Store
-from emotion.errors import DataError
 from emotion.evaluation.predictions import Meta, from_arrays
 from emotion.predictor import Predictor
 from emotion.runs import Part, RunFolder
 from emotion.schema import validate
 from emotion.training.derived import write_derived
+from emotion.training.own_data import as_trained
 
 Head = Literal["svm", "logistic"]
 STRENGTHS = (1e-3, 1e-2, 1e-1, 1.0)
@@ -32,14 +31,11 @@ def write_probe(run: RunFolder, head: Head, target: Path, command: str) -> RunFo
 
     Raises:
         RunError: the run has no weights, or `target` is there already.
-        DataError: the data is not there, or not what the run was trained on.
+        DataError: the data is not there, or not what the run was trained on, or would be divided otherwise.
     """
     config = validate(run.config)
     predictor = Predictor.from_run(run.path)
-    store = open_store(config.data, config.preprocess, config.machine.cache_dir)
-    if store.fingerprint != run.splits["data"]["fingerprint"]:
-        raise DataError(f"{run.path}: expected the data that the run was trained on, found it changed.")
-    split = split_store(config, store)
+    store, split = as_trained(run)
     started = time.perf_counter()
     parts: tuple[Part, ...] = ("val", "test")
     rows = {part: split.part(part) for part in ("train", *parts)}

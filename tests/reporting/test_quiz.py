@@ -22,7 +22,7 @@ from emotion.reporting.page import Sheet
 from emotion.reporting.people import agreements, compared
 from emotion.reporting.quiz import Answers, Quiz, write_person
 from emotion.reporting.ranking import rank
-from emotion.reporting.report import make_page
+from emotion.reporting.report import make_page, render
 from emotion.runs import RunFolder
 from tests.reporting.fakes import FER2013, make_run
 from tests.reporting.test_browser import BROWSER, QUIET
@@ -134,7 +134,10 @@ def test_a_person_is_a_row_beside_the_networks(
     show_run(person.path, there)
     with pytest.raises(RunError, match="never had any: it holds a person's answers"):
         person.require_weights()
-    assert "Ada" in make_page([person]).title
+    alone = make_page([person])
+    assert "Ada" in alone.title
+    assert not {"missing", "learning"} & {section.name for section in alone.sections}
+    assert "not finished" not in render(alone)
     place = rank([run, person], part="test")
     assert {row[0].text: row[1].sort for row in place.table.rows}["Ada"] == 9 / COUNT
     assert f"On the {COUNT} test images that every person has answered." in place.notes

@@ -16,8 +16,12 @@ from sklearn import metrics as sk
 
 from emotion.errors import DataError, EmotionError
 from emotion.evaluation import predictions
+from emotion.kept import keep
+from emotion.reporting.evidence import Evidence
+from emotion.reporting.judged import threshold_table
 from emotion.reporting.report import make_page, render, write_report, write_tables
 from emotion.runs import RunFolder
+from emotion.training.derived import write_ensemble
 from tests.reporting import fakes
 from tests.reporting.fakes import faces
 from tests.reporting.page_tree import Node, cells, number, parse, table_with
@@ -95,6 +99,29 @@ def test_confusion_matrix_shows_counts_and_shares(page: Node, run: RunFolder) ->
         "shares",
     }
     assert len({choice.attributes["name"] for choice in matrix.find("input", type="radio")}) == 1
+
+
+@pytest.mark.parametrize("fitted_here", [True, False])
+def test_few_groups_are_starred_in_the_thresholds(fitted_here: bool) -> None:
+    rng = np.random.default_rng(0)
+    labels = np.arange(120) % 3
+
+    def evidence(part: predictions.Part, groups: int) -> Evidence:
+        meta = predictions.Meta("drawn", part, "run")
+        persons = [f"person {row % groups}" for row in range(120)]
+        scores = 0.5 * np.eye(3)[labels] + 0.5 * rng.dirichlet(np.ones(3), 120)
+        ids = [f"{part} {row}" for row in range(120)]
+        return Evidence(predictions.from_arrays(ids, labels, scores, "abc", meta, groups=persons))
+
+    table = (
+        threshold_table(evidence("val", 6))
+        if fitted_here
+        else threshold_table(evidence("test", 6), evidence("val", 40))
+    )
+    assert any(row[-1].note.endswith("*") for row in table.rows)
+    assert any(
+        note.startswith("* interval not reliable: the images come from 6 groups") for note in table.notes
+    )
 
 
 def test_right_answers_are_no_confusions(tmp_path: Path) -> None:
@@ -299,6 +326,8 @@ class TestWhatIsMissing:
         assert list(section(page, "mistakes").find("use"))
         if (name, damage) != ("metrics.csv", "cut"):  # a cut table of one line is a whole one to anybody
             assert name in notes or "can't be shown" in notes or "can’t be read" in notes
+        if damage == "gone" and name != "status.json":
+            assert "not finished" not in notes
 
     def test_only_a_folder(self, tmp_path: Path) -> None:
         (tmp_path / "drawn-minivgg-fx-00000000").mkdir()
@@ -315,6 +344,16 @@ class TestWhatIsMissing:
         broken.file("status.json").write_text(json.dumps(status))
         _, page = self.notes(broken)
         assert "running, epoch 3 of 24" in page.one("header").text
+
+    def test_an_ensemble_misses_no_training(self, run: RunFolder, tmp_path: Path) -> None:
+        other = fakes.make_run(tmp_path, count=400, seed=1)
+        made = write_ensemble([run, other], tmp_path / "both", "emotion ensemble …")
+        kept = RunFolder(keep(made, tmp_path / "kept", "emotion study …", None))
+        for one in (made, kept):
+            _, page = self.notes(one)
+            assert not {"missing", "learning"} & {each.attributes.get("id") for each in page.find("section")}
+        page = parse(render(make_page([run, made], faces)))
+        assert not list(page.find("section", id="missing"))
 
     def test_unfinished(self, broken: RunFolder) -> None:
         status = json.loads(broken.file("status.json").read_text()) | {"state": "running", "epoch": 3}

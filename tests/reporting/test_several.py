@@ -5,6 +5,7 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 import yaml
 from sklearn import metrics as sk
@@ -16,7 +17,7 @@ from emotion.launch import compose
 from emotion.reporting.contenders import contenders, differing
 from emotion.reporting.evidence import Subject
 from emotion.reporting.report import make_page, render
-from emotion.runs import RunFolder
+from emotion.runs import Part, RunFolder
 from tests.reporting import fakes
 from tests.reporting.page_tree import Node, cells, number, parse, table_with
 
@@ -207,6 +208,36 @@ def test_stars_of_the_ranking_are_explained(tmp_path: Path) -> None:
     assert "* interval not reliable: c has 4 images (under 10)" in sheet.text
 
 
+def in_groups(run: RunFolder, part: Part, groups: int) -> RunFolder:
+    """The same run with its images of so many persons."""
+    table = predictions.read(run.predictions(part))
+    persons = pl.Series("group", [f"person {row % groups}" for row in range(len(table))])
+    frame = table.frame.with_columns(persons)
+    predictions.write(run.predictions(part), predictions.Predictions(frame, table.classes, table.meta))
+    return run
+
+
+def sheet_with(page: Node, title: str) -> Node:
+    return next(sheet for sheet in page.find("div", class_="sheet") if title in sheet.one("caption").text)
+
+
+def test_few_groups_are_starred_in_recalls_and_test_accuracy(tmp_path: Path) -> None:
+    runs = [
+        fakes.make_run(tmp_path, count=90, config={"model.name": name}, hash8=f"{name}0000000")
+        for name in "ab"
+    ]
+    legend = "* interval not reliable: the images come from {} groups (under 10)"
+    few = rendered([in_groups(run, "val", 6) for run in runs])
+    recalls = sheet_with(few, "Recall of each class")
+    assert {small.text[-1] for small in recalls.one("tbody").find("small")} == {"*"}
+    assert legend.format(6) in recalls.text
+    both = rendered([in_groups(in_groups(run, "val", 30), "test", 4) for run in runs], test=True)
+    table = sheet_with(both, "Scores on validation images")
+    for row in table.one("tbody").find("tr"):
+        assert list(row.find("td"))[-1].one("small").text.endswith("*")
+    assert legend.format(4) in table.text
+
+
 def test_no_run_has_predictions(tmp_path: Path) -> None:
     runs = [fakes.make_run(tmp_path, parts=(), config={"model.name": name}) for name in ("a", "b")]
     page = rendered(runs)
@@ -248,6 +279,28 @@ class TestContenders:
         found = contenders([Subject(run) for run in [*sweep[:4], RunFolder(tmp_path / "again")]])
         assert [len(contender.subjects) for contender in found] == [4, 1]
         assert len({contender.name for contender in found}) == 2
+
+    @pytest.mark.parametrize(
+        ("key", "one", "other"),
+        [
+            ("weights", "/{0}/vgg.pt", "/{0}/resnet.pt"),
+            ("init_from", "/{0}/expw-resnet18-f{0}-{0:08x}", "/{0}/expw_leaky-resnet18-f{0}-{0:08x}"),
+            ("init_from", "/{0}/expw-resnet18-fx-0000000a", "/{0}/expw-resnet18-fx-0000000b"),
+        ],
+    )
+    def test_a_fold_of_other_weights_fills_no_gap(
+        self, key: str, one: str, other: str, tmp_path: Path
+    ) -> None:
+        """Of the same weights they belong together, wherever those lie."""
+        config = compose(["data=fer2013", "data.root=/a", "model=resnet18"]).plain()
+        subjects = []
+        for path, folds in ((one, (0, 1, 2)), (other, (0, 1, 2, 3))):
+            for fold in folds:
+                run = fakes.make_run(tmp_path, count=20, fold=fold, seed=len(subjects))
+                model = config["model"] | {key: path.format(fold)}
+                run.file("config.yaml").write_text(yaml.safe_dump(config | {"fold": fold, "model": model}))
+                subjects.append(Subject(run))
+        assert [contender.subjects for contender in contenders(subjects)] == [subjects[:3], subjects[3:]]
 
     @pytest.mark.parametrize(
         ("configs", "names"),

@@ -1,6 +1,7 @@
 """A run scored on another data set, from the training to the table."""
 
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -18,15 +19,15 @@ from emotion.evaluation import metrics, predictions
 from emotion.labels import EXPRESSIONS
 from emotion.launch import compose
 from emotion.runs import RunFolder
-from emotion.training.other_data import Transfer, transfer
+from emotion.training.other_data import OtherScore, score_other
 
 Train = Callable[..., RunFolder]
 OTHER = ("data.count=160", "data.imbalance=0", "data.seed=7", "data.size_px=64", "machine.devices=cpu")
 
 
-def moved(run: RunFolder, cache_dir: Path, *overrides: str, part: str | None = None) -> Transfer:
+def moved(run: RunFolder, cache_dir: Path, *overrides: str, part: str | None = None) -> OtherScore:
     config = compose([*OTHER, f"machine.cache_dir={cache_dir}", *overrides])
-    return transfer(run, config.data, config.machine, part)
+    return score_other(run, config.data, config.machine, part)
 
 
 @pytest.fixture
@@ -113,6 +114,22 @@ def test_images_it_has_learnt_from_are_counted(finished: RunFolder, cache_dir: P
         each.path.unlink()
 
 
+def test_images_that_an_earlier_run_has_learnt_from_are_counted(
+    finished: RunFolder, run: Train, cache_dir: Path, tmp_path: Path
+) -> None:
+    """The weights come from a run on the data that is scored now."""
+    first = RunFolder(Path(shutil.copytree(finished.path, tmp_path / "first")))
+    then = run(f"model.init_from={first.path}", "data.seed=7", "trainer.max_epochs=1")
+    same = ("data.count=140", "data.seed=0", "data.size_px=48")
+    learnt = sum(sum(first.splits["counts"][part].values()) for part in ("train", "val"))
+    assert moved(then, cache_dir, *same).seen == learnt
+    shutil.rmtree(first.path)
+    assert moved(then, cache_dir, *same).seen is None
+    # as if that one's images were of another size, so that their pixels can't be compared
+    shutil.copytree(run("preprocess.size_px=40", "trainer.max_epochs=1").path, first.path)
+    assert moved(then, cache_dir, *same).seen is None
+
+
 @pytest.mark.parametrize(
     ("overrides", "part", "error", "said"),
     [
@@ -134,6 +151,12 @@ def test_a_key_that_belongs_to_the_run_is_refused(finished: RunFolder) -> None:
         CliRunner().invoke(
             app, ["evaluate", str(finished.path), "data=drawn", "model=resnet18"], catch_exceptions=False
         )
+    with pytest.raises(
+        ConfigError, match=r"keys of data, machine, found 'preprocess=clahe'. Images are prepared"
+    ):
+        CliRunner().invoke(
+            app, ["evaluate", str(finished.path), "data=drawn", "preprocess=clahe"], catch_exceptions=False
+        )
     with pytest.raises(EmotionError, match="expected a folder, or data=NAME"):
         CliRunner().invoke(
             app, ["evaluate", str(finished.path), "machine.devices=cpu"], catch_exceptions=False
@@ -154,7 +177,7 @@ def test_fer2013_on_lfw_ms(emotion_data: Path, tmp_path: Path) -> None:
         ["data=fer2013", f"data.root={emotion_data}/fer2013", "model=test_resnet", *tiny, *here]
     )
     config = compose(["data=lfw_ms", f"data.root={emotion_data}/lfw_ms", *here])
-    found = transfer(run, config.data, config.machine)
+    found = score_other(run, config.data, config.machine)
     assert re.fullmatch(r"lfw_ms-all-[0-9a-f]{8}\.parquet", found.path.name)
     assert found.left_out == {"contempt": 9}
     assert found.unused == ()

@@ -7,18 +7,17 @@ import numpy as np
 import polars as pl
 from torch import Tensor
 
-from emotion.data.dataset import open_store, prepared_store, split_store
 from emotion.data.splits import Split
 from emotion.data.store import Store
-from emotion.errors import EmotionError, RunError
+from emotion.errors import RunError
 from emotion.evaluation import predictions as tables
 from emotion.models.network import Network, misfit
 from emotion.runs import SCORED, RunFolder
-from emotion.schema import validate
 from emotion.training import checkpoint
 from emotion.training.folder import source_weights
+from emotion.training.own_data import at_hand
 
-_PICTURES_OF = {"ferplus": "fer2013"}  # data sets that are other labels of the same rows
+_PICTURES_OF = {"ferplus": "fer2013", "expw_cleaned": "expw"}  # data sets that are made of another's pictures
 _SEVERAL = ("folder", "csv", "drawn")  # names that any number of data sets go by
 
 
@@ -89,6 +88,27 @@ def _start_head(network: Network, classes: tuple[str, ...], contents: dict[str, 
     return f"backbone, and the head for {len(rows)} of {len(classes)} classes"
 
 
+def ancestors(run: RunFolder) -> list[RunFolder]:
+    """The run, the one that it started from, and so on: what each of them saw is in the run's weights.
+
+    Raises:
+        RunError: one of them is gone.
+    """
+    earlier = run.config["model"].get("init_from")
+    if not earlier:
+        return [run]
+    first = Path(earlier)
+    if not first.is_dir():
+        # both were moved together, or the path was typed in another folder
+        first = run.path.resolve().parent / first.name
+    if not first.is_dir():
+        raise RunError(
+            f"model.init_from: {run.name} started from {earlier}, which is gone, so that nobody can say which images "
+            "its weights have seen. Put that folder back, or start from another run."
+        )
+    return [run, *ancestors(RunFolder.open(first))]
+
+
 def refuse_seen_images(path: Path, split: Split, store: Store) -> None:
     """Weights that were trained on this run's validation or test images can't be judged by them.
 
@@ -99,24 +119,15 @@ def refuse_seen_images(path: Path, split: Split, store: Store) -> None:
     Raises:
         RunError: it may have trained on some of them.
     """
-    run = RunFolder.open(path)
-    earlier = run.config["model"].get("init_from")
-    if earlier:  # a chain of runs: what the first one saw is in the weights too
-        first = Path(earlier)
-        if not first.is_dir():
-            # both were moved together, or the path was typed in another folder
-            first = run.path.resolve().parent / first.name
-        if not first.is_dir():
-            raise RunError(
-                f"model.init_from: {path.name} started from {earlier}, which is gone, so that nobody can say whether "
-                "its weights have seen the images that would judge this run. Put that folder back, or start from "
-                "another run."
-            )
-        refuse_seen_images(first, split, store)
+    for run in ancestors(RunFolder.open(path)):
+        _refuse_seen_by(run, split, store)
+
+
+def _refuse_seen_by(run: RunFolder, split: Split, store: Store) -> None:
     if run.splits["hash"]["train"] == split.manifest["hash"]["train"]:
         return
     judged = _held_out(store, split)
-    prepared = as_trained(run)
+    prepared = at_hand(run)
     same = _same_pictures(run, store)
     if prepared is not None and prepared[0].preparation == store.preparation:
         seen = _trained_on(judged, store, *prepared, by_id=same)
@@ -124,7 +135,7 @@ def refuse_seen_images(path: Path, split: Split, store: Store) -> None:
         seen = _not_kept_aside(judged, run, split, store)
     if seen is None and same:
         raise RunError(
-            f"model.init_from: {path.name} was trained on {run.splits['data']['name']} in another form, whose images "
+            f"model.init_from: {run.name} was trained on {run.splits['data']['name']} in another form, whose images "
             "nobody can tell from this one's by pixels or names, so that its scores might be too good. Use a run on "
             "the same files."
         )
@@ -140,31 +151,6 @@ def refuse_seen_images(path: Path, split: Split, store: Store) -> None:
 def _held_out(store: Store, split: Split) -> pl.DataFrame:
     """The rows of the store's frame that aren't trained on but selected by or scored."""
     return store.frame[np.concatenate([split.part(name) for name in split.names if name != "train"])]
-
-
-def as_trained(
-    run: RunFolder, cache_dir: Path | None = None, prepare: bool = False
-) -> tuple[Store, Split] | None:
-    """The images of a run and their split; None where they aren't at hand as they were.
-
-    Args:
-        cache_dir: where prepared data lies; None: where the run had it.
-        prepare: prepare the images again where that isn't there any more.
-    """
-    try:
-        config = validate(run.config)
-        where = config.data, config.preprocess, cache_dir or config.machine.cache_dir
-        if not prepare and prepared_store(*where) is None:
-            return None
-        store = open_store(*where)
-        split = split_store(config, store)
-    except (EmotionError, OSError):
-        return None
-    same = (
-        store.fingerprint == run.splits["data"]["fingerprint"]
-        and split.manifest["hash"]["train"] == run.splits["hash"]["train"]
-    )
-    return (store, split) if same else None
 
 
 def _pictures(name: str) -> str:

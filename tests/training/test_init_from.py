@@ -16,7 +16,7 @@ from emotion.models import network as door
 from emotion.models.classifier import ExpressionClassifier
 from emotion.runs import RunFolder
 from emotion.schema import HeadConfig, LinearHead, MlpHead, ModelConfig
-from emotion.training import checkpoint, transfer
+from emotion.training import checkpoint, init_from
 from emotion.training.identity import digest, essence
 from tests.training.conftest import TINY
 
@@ -108,7 +108,7 @@ def test_weights_that_saw_the_judging_images_are_refused(source: RunFolder, run:
     with pytest.raises(RunError, match=r"kept aside the \d+ images .* among its training images \(the first"):
         run(f"model.init_from={source.path}", "fold=0", "folds=2")
     with pytest.MonkeyPatch.context() as patched:  # the sabotage: without the check it would train
-        patched.setattr(transfer, "refuse_seen_images", lambda *_: None)
+        patched.setattr(init_from, "refuse_seen_images", lambda *_: None)
         assert run(f"model.init_from={source.path}", "fold=0", "folds=2", "trainer.max_epochs=1").finished
 
 
@@ -155,7 +155,7 @@ def start(tmp_path: Path, cache_dir: Path) -> Start:
             assert str(cache_dir) in text
             copy.file("config.yaml").write_text(text.replace(str(cache_dir), str(tmp_path / "nothing")))
             earlier = copy
-        transfer.refuse_seen_images(earlier.path, split_store(config, store), store)
+        init_from.refuse_seen_images(earlier.path, split_store(config, store), store)
 
     return check
 
@@ -255,7 +255,7 @@ def test_the_head_s_rows_follow_their_classes(head: HeadConfig) -> None:
     theirs, ours = ("a", "b", "c"), ("x", "c", "y", "a")
     fresh = new.state_dict()
     first = {key: tensor.clone() for key, tensor in fresh.items()}
-    assert transfer.start_from(new, ours, saved(old, theirs)) == "backbone, and the head for 2 of 4 classes"
+    assert init_from.start_from(new, ours, saved(old, theirs)) == "backbone, and the head for 2 of 4 classes"
     x = torch.rand(2, 3, 32, 32)
     torch.testing.assert_close(new(x)[:, [3, 1]], old(x)[:, [0, 2]])
     last = [key for key in first if key.startswith("head.")][-2]
@@ -265,7 +265,7 @@ def test_the_head_s_rows_follow_their_classes(head: HeadConfig) -> None:
 def test_the_same_classes_in_another_order_are_not_mixed_up() -> None:
     torch.manual_seed(0)
     old, new = tiny(3).eval(), tiny(3).eval()
-    transfer.start_from(new, ("c", "a", "b"), saved(old, CLASSES))
+    init_from.start_from(new, ("c", "a", "b"), saved(old, CLASSES))
     x = torch.rand(2, 3, 32, 32)
     torch.testing.assert_close(new(x), old(x)[:, [2, 0, 1]])
 
@@ -276,7 +276,7 @@ def test_the_same_classes_in_another_order_are_not_mixed_up() -> None:
 def test_a_head_that_does_not_fit_starts_anew(head: HeadConfig, classes: tuple[str, ...]) -> None:
     new = tiny(3, head)
     before = {key: tensor.clone() for key, tensor in new.head.state_dict().items()}
-    assert transfer.start_from(new, classes, saved(tiny(3), CLASSES)) == "backbone, with a new head"
+    assert init_from.start_from(new, classes, saved(tiny(3), CLASSES)) == "backbone, with a new head"
     assert all(torch.equal(tensor, before[key]) for key, tensor in new.head.state_dict().items())
 
 
