@@ -119,7 +119,8 @@ class Basic:
         brightness, contrast, saturation: by a factor within 1 ± this.
         hue: turned within ± this share of the colour circle.
         erase: probability of erasing a rectangle of 2 to 33 % of the image with a random grey, aspect 0.3 to 3.3
-            (Zhong et al. 2020, "Random Erasing Data Augmentation", their settings).
+            (Zhong et al. 2020, "Random Erasing Data Augmentation"; the ranges are those of torchvision's RandomErasing,
+            theirs go to 40 %).
     """
 
     def __init__(

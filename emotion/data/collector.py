@@ -88,9 +88,16 @@ class Collector:
         bad = len(self.rejected) - self._by_choice
         if not kept or bad > self.max_bad * (len(kept) + bad):
             raise DataError(self._too_many(len(kept) + bad, bad))
-        if any(sample.split is None for sample in kept):  # a form that names only some parts names none
+        nowhere = sum(sample.split is None for sample in kept)
+        if nowhere:  # a form that names only some parts names none
             kept = [sample._replace(split=None) for sample in kept]
             official = False
+        if 0 < nowhere < len(kept):
+            notes = (
+                *notes,
+                f"not the official split: {nowhere:,} of {len(kept):,} images are in no known part, so that all are "
+                "split by us.",
+            )
         frame = _frame(kept)
         counted = count_notes(facts, form, frame, self.classes, len(self.rejected))
         return SampleTable(

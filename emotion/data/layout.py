@@ -15,7 +15,7 @@ PARTS = {
     **dict.fromkeys(("val", "valid", "validation", "dev", "publictest"), "val"),
     **dict.fromkeys(("test", "testing", "privatetest"), "test"),
 }
-"""What parts of a data set are called, in lower case."""
+"""What parts of a data set are called, in lower case, where "_set" doesn't follow."""
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
 _NO_DATA = frozenset({"__MACOSX", "lost+found"})  # what archives and file systems put beside the data
 
@@ -221,6 +221,15 @@ def subfolders(folder: Path) -> list[Path]:
     return [folder / name for name in sorted(names)]
 
 
+def part_of(name: str) -> str | None:
+    """The part that a folder or a cell is named after; None where it is none.
+
+    >>> part_of("Validation_set"), part_of("happy")
+    ('val', None)
+    """
+    return PARTS.get(name.strip().lower().removesuffix("_set"))
+
+
 def part_folders(folder: Path, holds: Callable[[Path], bool]) -> dict[str | None, Path]:
     """The folders in a folder that are named after a part and of which `holds` is true, by their part.
 
@@ -229,7 +238,7 @@ def part_folders(folder: Path, holds: Callable[[Path], bool]) -> dict[str | None
     """
     found: dict[str | None, Path] = {}
     for below in subfolders(folder):
-        part = PARTS.get(below.name.lower())
+        part = part_of(below.name)
         if part is None or not holds(below):
             continue
         if part in found:

@@ -190,16 +190,17 @@ def _npy(folder: Path, stem: int, values: dict[str, str], as_text: bool) -> None
 
 def _affectnet_plus(folder: Path, drawn: Drawn, count: int, seed: int) -> None:
     """AffectNet+: a JSON an image; soft labels that may disagree with the human one."""
+    folder /= "human_annotated"
     rng = np.random.default_rng((seed, count))
     for number, expression, face in _faces(count, seed, EXPRESSIONS):
-        part = "val_set" if _is_val(number, 8) else "train_set"
+        part = "validation_set" if _is_val(number, 8) else "train_set"
         code = EXPRESSIONS.index(expression)
         soft = rng.dirichlet(np.where(np.arange(8) == code, 6.0, 0.5))
         record = {
-            "Human-Label": str(code) if number % 3 == 0 else code,
-            "Soft-Label": [round(float(share), 4) for share in soft],
-            "Subset": number % 3,
-            "Metadata": {"age": 30, "gender": "female", "valence": 0.5, "arousal": -2},
+            "human-label": str(code) if number % 3 == 0 else code,
+            "soft-label": [round(float(share), 4) for share in soft],
+            "subset": number % 3,
+            "meta-data": {"age": 30, "gender": {"female": 0.9, "male": 0.1}, "valence": 0.5, "arousal": -2},
         }
         path = f"{part}/images/{number:06d}.{'png' if number % 4 == 1 else 'jpg'}"
         _save(folder / path, face)
@@ -208,7 +209,7 @@ def _affectnet_plus(folder: Path, drawn: Drawn, count: int, seed: int) -> None:
         (annotations / f"{number:06d}.json").write_text(json.dumps(record))
         drawn.labels[path] = expression
     broken = folder / "train_set" / "annotations" / "broken.json"
-    broken.write_text('{"Human-Label": 3, "Soft-La')
+    broken.write_text('{"human-label": 3, "soft-la')
     _save(folder / "train_set" / "images" / "broken.jpg", np.zeros((48, 48, 3), np.uint8))
     drawn.spoiled("broken annotation")
 

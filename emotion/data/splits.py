@@ -29,8 +29,8 @@ log = logging.getLogger(__name__)
 class Split:
     """Row numbers of each part, sorted, int64, and the manifest: plain values that say how they came about.
 
-    Manifest: `format`; `strategy` (official, given, holdout or kfold); `made` (the parts of our making);
-    `fold`, `folds`, `seed`, `val_fraction`, `test_fraction`; `counts` a part and class; `hash` of each
+    Manifest: `format`; `strategy` (official or given, as the test part is, holdout or kfold); `made` (the parts of
+    our making); `fold`, `folds`, `seed`, `val_fraction`, `test_fraction`; `counts` a part and class; `hash` of each
     part's ids; `leaks` (kind, parts, count, ids in the second part); `leaked_test_ids` (test samples that
     share an id, a group or their pixels with anything that the run learns from or selects by); `warnings`; and
     where it applies `per_class`, `extra` (images beside the data set's own in train), `protocol` (leaky) and `before`
@@ -143,7 +143,7 @@ def make_split(
     if per_class is not None:
         dealt = dealt.with_columns(split=pl.lit(None, pl.String))
     if leaky:
-        dealt = dealt.select(pl.exclude("group", "digest"))
+        dealt = dealt.select(pl.exclude("group", "digest", "cluster"))
     found = _deal(dealt, names, fold, folds, val_fraction, test_fraction, seed, official)
     split = Split(
         **{name: rows[found.part(name)] for name in SPLITS},
@@ -165,8 +165,13 @@ def make_split(
         split.manifest["per_class"] = per_class
     if per_class is not None or leaky:
         split.manifest["before"] = _counts(frame, {"before": whole}, names)["before"]
+    count = len(split.manifest["leaked_test_ids"])
+    if count and not leaky:
+        split.manifest["warnings"].append(
+            f"{count:,} of {len(split.test):,} test images share a person, a source or their pixels with what is "
+            "learnt from or selected by."
+        )
     if leaky:
-        count = len(split.manifest["leaked_test_ids"])
         split.manifest["protocol"] = "leaky"
         split.manifest["warnings"].append(
             f"leaky protocol: {count} of {len(split.test)} test images share a photograph or a person with what is "
@@ -263,7 +268,7 @@ def _deal(
                 f"test_fraction={test_fraction}. Use more data or other fractions."
             )
 
-    given_name = ("official" if official else "given") if given and len(made) < 2 else "holdout"
+    given_name = ("official" if official else "given") if given and "test" not in made else "holdout"
     warnings = []
     if made and dealer.largest > _LARGE * table.height:
         warnings.append(

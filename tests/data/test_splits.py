@@ -5,6 +5,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import networkx
@@ -16,6 +17,8 @@ from emotion.data import splits
 from emotion.data.readers import fer2013
 from emotion.data.splits import Split, clusters, leaks, make_split
 from emotion.errors import DataError
+from emotion.reporting import data_card
+from emotion.reporting.page import Beside, Facts
 
 MakeFrame = Callable[..., pl.DataFrame]
 PARTS = ("train", "val", "test")
@@ -135,6 +138,10 @@ def test_a_whole_official_split_stays_as_it_is_and_its_leak_is_measured(make_fra
             assert measured[kind, first, second] == expected
     tests = set().union(*(found for key, found in measured.items() if key[2] == "test"))
     assert set(split.manifest["leaked_test_ids"]) == tests
+    assert split.manifest["warnings"] == [
+        f"{len(tests)} of {len(split.test)} test images share a person, a source or their pixels with what is learnt "
+        "from or selected by."
+    ]
 
 
 def test_a_validation_part_that_is_missing_is_taken_from_train_only(make_frame: MakeFrame) -> None:
@@ -221,6 +228,27 @@ def test_a_split_that_is_not_the_published_one_is_not_called_official(make_frame
     frame = mixed(make_frame, official=PARTS)
     assert split_of(frame, official=False).manifest["strategy"] == "given"
     assert split_of(mixed(make_frame), official=False).manifest["strategy"] == "holdout"
+
+
+def test_a_split_whose_test_part_is_ours_is_a_hold_out(make_frame: MakeFrame) -> None:
+    assert split_of(mixed(make_frame, official=("train", "val"))).manifest["strategy"] == "holdout"
+    split = split_of(mixed(make_frame, official=("train", "test")))
+    assert split.manifest["strategy"] == "official"
+    subject: Any = SimpleNamespace(splits=split.manifest, data="x", shown=None)
+    beside = next(
+        block for block in data_card.data(subject, scored=False).blocks if isinstance(block, Beside)
+    )
+    facts = next(block for block in beside.blocks if isinstance(block, Facts))
+    assert dict(facts.facts)["Split"] == "as published, but validation, which is taken from training"
+
+
+def test_a_leaky_split_parts_near_duplicates_too(make_frame: MakeFrame) -> None:
+    frame = make_frame([0, 1, 1, 0] * 50)
+    near = frame.with_columns(cluster=pl.Series([f"c{n // 4}" for n in range(200)]))
+    leaky = split_of(near, leaky=True)
+    assert leaky.manifest["hash"] == split_of(frame, leaky=True).manifest["hash"]
+    assert len(leaky.manifest["leaked_test_ids"]) > len(leaky.test) / 2
+    assert split_of(near).manifest["leaked_test_ids"] == []
 
 
 def test_clusters_are_the_connected_components_of_persons_and_twins(make_frame: MakeFrame) -> None:
@@ -447,13 +475,14 @@ def test_the_subset_depends_on_the_seed_and_not_on_the_order_or_the_fold(make_fr
 
 def test_a_leak_into_the_published_test_part_is_measured(make_frame: MakeFrame) -> None:
     frame = published(make_frame)
-    counts = np.bincount(frame["label"].to_numpy()[:700])
-    split = make_split(frame, **SHARES, per_class=int(counts.min()))
-    whole = sorted({*split.train, *split.val, *split.test})
-    found = [leak for leak in split.manifest["leaks"] if leak["parts"][1] == "official_test"]
-    assert bool(found) == (3 in {*split.train, *split.val})
+    trained = frame["digest"][int(make_split(frame, **SHARES, per_class=50).train[0])]
+    planted = frame.with_columns(digest=frame["digest"].scatter(777, trained))
+    split = make_split(planted, **SHARES, per_class=50)
+    assert ["s000777"] in [
+        leak["ids"] for leak in split.manifest["leaks"] if leak["parts"] == ["train", "official_test"]
+    ]
     assert split.manifest["leaked_test_ids"] == []
-    assert len(whole) == 4 * counts.min()
+    assert len({*split.train, *split.val, *split.test}) == 200
 
 
 def test_a_data_set_without_a_published_test_part_has_none_beside(make_frame: MakeFrame) -> None:

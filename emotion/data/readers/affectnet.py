@@ -14,12 +14,12 @@ from emotion.data.preparation import Box
 from emotion.data.readers import affectnet_files
 from emotion.data.table import SampleTable
 from emotion.data.textrows import real_number, text_lines, whole_number
-from emotion.errors import ConfigError, DataError
+from emotion.errors import ConfigError, DataError, LayoutError
 from emotion.labels import EXPRESSIONS
 
 NATURAL_SIZE_PX = 224
 CHANNELS = 3
-_REVISION = "1"
+_REVISION = "2"  # 2: the validation part is the test
 
 # The codes 0 to 10 of every release.
 CODES = (
@@ -37,16 +37,20 @@ FACTS = Facts(
     layouts=(
         "2017: Manually_Annotated_file_lists/{training,validation}.csv and Manually_Annotated_Images/<int>/<file>",
         "2021: {train_set,val_set}/images/<int>.jpg and annotations/<int>_{exp,val,aro,lnd}.npy",
-        "AffectNet+: annotations/**/*.json, images beside them or under images/",
+        "AffectNet+: human_annotated/{train_set,validation_set}/{images,annotations}; in general annotations/**/*.json "
+        "with images beside them or under images/",
     ),
     classes=EXPRESSIONS,
     counts={
-        "2017": {"train": _TRAIN, "val": (500,) * 8},
-        "2021": {"train": _TRAIN, "val": (500,) * 7 + (499,)},
+        "2017": {"train": _TRAIN, "test": (500,) * 8},
+        "2021": {"train": _TRAIN, "test": (500,) * 7 + (499,)},
     },
     crop="2017: the face box of the list, x, y, width and height, not aligned; 2021: pictures are cropped already",
     group="the picture, which can hold several faces; people are not named",
-    cautions=("AffectNet has no public test part: its validation part is commonly used as the test.",),
+    cautions=(
+        "AffectNet has no public test part: in the official split its validation part is the test, as is common, and "
+        "validation is taken from training.",
+    ),
 )
 _EXPECTED = "an AffectNet download: " + "; or ".join(FACTS.layouts)
 
@@ -57,6 +61,7 @@ Subset = Literal["easy", "challenging", "difficult"]
 SUBSETS: tuple[Subset, ...] = ("easy", "challenging", "difficult")  # the codes 0 to 2 of AffectNet+
 
 _LISTS = {"training.csv": "train", "validation.csv": "val"}
+_UNLABELLED = "no_human_annotated"  # AffectNet+'s part without human labels
 _LIST_FOLDERS = ("Manually_Annotated_file_lists", "Manually_Annotated/Manually_Annotated_file_lists", ".")
 _IMAGE_FOLDERS = ("Manually_Annotated_Images", "Manually_Annotated/Manually_Annotated_Images", ".")
 _COLUMNS = (
@@ -80,6 +85,18 @@ def signature(
     digest = tree_digest(place, *_lists(place).values())
     only = f"-{'-'.join(subset)}" if subset else ""
     return f"affectnet-{_REVISION}-{variant}-{split}-{crop}-{soft_labels}{only}-{digest}"
+
+
+def distinguish(root: Path) -> None:
+    """
+    Raises:
+        LayoutError: what lies there is called as the lists of 2017 are, but isn't one of them.
+    """
+    lists = _lists(_locate(root))
+    if lists and not any(_is_list(path) for path in lists.values()):
+        raise LayoutError(
+            f"expected the columns {', '.join(_COLUMNS)} in {', '.join(map(str, lists.values()))}, found others."
+        )
 
 
 def read(
@@ -128,31 +145,39 @@ def read(
         images = place
         _read_small_files(rows, place, release, soft_labels, subset)
     notes: list[str] = []
+    official = split == "official" and _tests_on_validation(rows)
     if split == "pooled_random":
         _pool(rows)
         notes.append(
             "not the official split: both parts are pooled and split at random (split=pooled_random). Scores on it "
             "can't be compared with those on the official split."
         )
+    elif not official:
+        notes.append(
+            "not the official split: this copy has a test part, and AffectNet was published without one. Scores on it "
+            "can't be compared with published ones."
+        )
     if subset:
-        notes.append(f"of AffectNet+ only what it calls {' or '.join(subset)}, in the validation part too.")
+        notes.append(f"of AffectNet+ only what it calls {' or '.join(subset)}, in every part.")
     table = rows.table(
         images,
         CHANNELS,
         FACTS,
         form=release if split == "official" else "",
         notes=tuple(notes),
-        official=split == "official",
+        official=official,
     )
-    trained = (
-        f"{table.frame.filter(split='train').height:,} training" if table.official else f"{len(table):,}"
-    )
-    named = f"AffectNet-{variant}, release {release}, {trained} images: name all three with every result."
+    named = f"AffectNet-{variant}, release {release}: name both, and the number of training images, with every result."
     return replace(table, notes=(named, *table.notes))
 
 
 def _locate(root: Path | None) -> Path:
-    place = locate(root, _EXPECTED, lambda folder: bool(_releases(folder)), FACTS.source)
+    place = locate(
+        root,
+        _EXPECTED,
+        lambda folder: folder.name.lower() != _UNLABELLED and bool(_releases(folder)),
+        FACTS.source,
+    )
     releases = _releases(place)
     if len(releases) > 1:
         raise DataError(
@@ -178,6 +203,18 @@ def _lists(folder: Path) -> dict[str, Path]:
         if lists:
             return lists
     return {}
+
+
+def _is_list(path: Path) -> bool:
+    """Whether the first row is the header of a list of 2017, or has as many cells."""
+    _, line = next(text_lines(path), (0, ""))
+    cells = line.split(",")
+    return _names(cells)[0] == _COLUMNS[0] or len(cells) == len(_COLUMNS)
+
+
+def _names(cells: list[str]) -> tuple[str, ...]:
+    """The cells of a header as `_COLUMNS` spells them."""
+    return tuple(cell.strip().strip('"').lower() for cell in cells)
 
 
 def _image_folder(place: Path) -> Path:
@@ -248,7 +285,7 @@ def _rows_2017(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
         cells = line.split(",")
         if first:
             first = False
-            names = tuple(cell.strip().strip('"').lower() for cell in cells)
+            names = _names(cells)
             if names[0] == _COLUMNS[0]:
                 missing = [name for name in _COLUMNS if name in wanted and name not in names]
                 if missing:
@@ -342,6 +379,14 @@ def _add_code(rows: Collector, code: int, sample: Sample) -> None:
         rows.add(sample)
     else:
         rows.leave_out(sample.id, f"not in AffectNet-{len(rows.classes)}", f"its label is {CODES[code]}")
+
+
+def _tests_on_validation(rows: Collector) -> bool:
+    """Make the validation part the test, as the literature does; false where a copy has a test part of its own."""
+    if any(sample.split == "test" for sample in rows.samples):
+        return False
+    rows.samples = [s._replace(split="test") if s.split == "val" else s for s in rows.samples]
+    return True
 
 
 def _pool(rows: Collector) -> None:

@@ -18,13 +18,20 @@ import polars as pl
 
 from emotion.atomic import replacing
 from emotion.data.cache import default_cache_dir
-from emotion.data.layout import IMAGE_SUFFIXES, FilesBelow, subfolders, tree_digest, walk
+from emotion.data.layout import (
+    IMAGE_SUFFIXES,
+    FilesBelow,
+    part_folders,
+    part_of,
+    subfolders,
+    tree_digest,
+    walk,
+)
 from emotion.data.textrows import real_number, whole_number
+from emotion.errors import DataError
 
-_REVISION = 2
+_REVISION = 3
 _CODES = 11
-_PARTS = {"train_set": "train", "train": "train", "training": "train", "val_set": "val", "val": "val", "valid": "val",
-          "validation": "val"}  # fmt: skip
 _SCHEMA: dict[str, pl.DataType | type[pl.DataType]] = {
     "path": pl.String,
     "problem": pl.String,
@@ -57,7 +64,7 @@ def annotation_suffixes(folder: Path) -> set[str]:
     if not folder.is_dir():
         return set()
     found: set[str] = set()
-    for part in (folder, *(below for below in subfolders(folder) if below.name.lower() in _PARTS)):
+    for part in (folder, *(below for below in subfolders(folder) if part_of(below.name))):
         annotations = part / "annotations"
         if annotations.is_dir():
             found |= _some_suffixes(annotations, depth=2)
@@ -82,6 +89,9 @@ def index(place: Path, release: str) -> pl.DataFrame:
 
     Args:
         release: "2021" or "plus".
+
+    Raises:
+        DataError: a folder with labels of 2021 is named after no part, or two are after one.
     """
     kept = default_cache_dir() / "indices" / f"affectnet-{release}-{_REVISION}-{tree_digest(place)}.parquet"
     try:
@@ -100,11 +110,16 @@ def index(place: Path, release: str) -> pl.DataFrame:
 
 def _rows_2021(place: Path) -> Iterator[Row]:
     files = FilesBelow(place)
-    for part in subfolders(place):
-        split = _PARTS.get(part.name.lower())
-        names = files.names(f"{part.name}/annotations") if split else frozenset()
-        stems = sorted({name.removesuffix("_exp.npy") for name in names if name.endswith("_exp.npy")})
-        for stem in stems:
+    stems = {below.name: _labelled(files, f"{below.name}/annotations") for below in subfolders(place)}
+    parts = part_folders(place, lambda below: bool(stems[below.name]))
+    unknown = [name for name, labelled in stems.items() if labelled and not part_of(name)]
+    if unknown:
+        raise DataError(
+            f"expected folders named after a part of AffectNet (train_set, val_set) in {place}, found labels in "
+            f"{', '.join(unknown)} too. Rename or remove it."
+        )
+    for split, part in parts.items():
+        for stem in stems[part.name]:
             path = f"{part.name}/images/{stem}.jpg"
             if stem + ".jpg" not in files.names(f"{part.name}/images"):
                 yield _broken(path, "missing file", f"{stem}_exp.npy has no image")
@@ -118,6 +133,12 @@ def _rows_2021(place: Path) -> Iterator[Row]:
                 _circumplex(_scalar(label.with_name(f"{stem}_{kind}.npy"))) for kind in ("val", "aro")
             ]
             yield path, None, None, split, code, measured[0], measured[1], None, None
+
+
+def _labelled(files: FilesBelow, folder: str) -> list[str]:
+    """The stems of the images that have a label, sorted."""
+    names = files.names(folder)
+    return sorted({name.removesuffix("_exp.npy") for name in names if name.endswith("_exp.npy")})
 
 
 def _broken(path: str, problem: str, detail: str) -> Row:
@@ -174,8 +195,7 @@ def _image_of(files: FilesBelow, stems: dict[str, dict[str, str]], folder: str, 
 
 
 def _split_of(folder: str) -> str | None:
-    splits = [_PARTS[part.lower()] for part in folder.split("/") if part.lower() in _PARTS]
-    return splits[0] if splits else None
+    return next(filter(None, map(part_of, folder.split("/"))), None)
 
 
 def _annotation(path: Path, image: str, split: str | None) -> Row:
@@ -191,7 +211,7 @@ def _annotation(path: Path, image: str, split: str | None) -> Row:
         return _broken(
             image, "unknown label", f"{path.name}: Human-Label is {str(fields.get('human-label'))[:40]!r}"
         )
-    metadata = fields.get("metadata")
+    metadata = fields.get("metadata", fields.get("meta-data"))
     measured = _lowered(metadata) if isinstance(metadata, dict) else {}
     soft = _shares(fields.get("soft-label"))
     valence, arousal = (_circumplex(str(measured.get(name))) for name in ("valence", "arousal"))

@@ -20,7 +20,7 @@ from emotion.labels import EXPRESSIONS, expression
 
 NATURAL_SIZE_PX = 96
 CHANNELS = 3
-_REVISION = "3"  # 3: a class needs a picture
+_REVISION = "4"  # 3: a class needs a picture; 4: a caution
 
 FACTS = Facts(
     title="Pictures in class folders",
@@ -28,7 +28,10 @@ FACTS = Facts(
     licence="whatever their owner allows",
     source="a layout is <class>/*.jpg, or train/<class>/*.jpg beside val/… and test/….",
     layouts=("<class>/*.jpg", "{train,val,test}/<class>/*.jpg"),
-    cautions=(),
+    cautions=(
+        "who is pictured isn't known: a person may be in several parts. Where people repeat, list the pictures in a "
+        "table with a column of who it is (data=csv data.group=COLUMN).",
+    ),
 )
 _EXPECTED = "pictures in class folders: <class>/*.jpg, or {train,val,test}/<class>/*.jpg"
 

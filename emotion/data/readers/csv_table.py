@@ -9,16 +9,17 @@ import polars as pl
 from emotion.data.collector import Collector, Sample
 from emotion.data.facts import Facts
 from emotion.data.layout import (
-    PARTS,
     FilesBelow,
     existing_root,
     file_names,
     folders_digest,
     leaves_root,
     listing,
+    part_of,
     tree_digest,
 )
 from emotion.data.preparation import Box
+from emotion.data.splits import clusters
 from emotion.data.table import SampleTable
 from emotion.data.textrows import real_number, split_quoted, text_lines, whole_number
 from emotion.errors import ConfigError, DataError, LayoutError
@@ -26,7 +27,7 @@ from emotion.labels import EXPRESSIONS, expression
 
 NATURAL_SIZE_PX = 96
 CHANNELS = 3
-_REVISION = "1"
+_REVISION = "2"  # 2: labels from 1 are refused, persons chain pictures
 
 FACTS = Facts(
     title="Pictures listed in a csv file",
@@ -35,7 +36,7 @@ FACTS = Facts(
     source="a table has a line of column names and a line a picture: path,label.",
     layouts=("one .csv file; paths in it are relative to its folder",),
     crop="the box columns, or the whole picture",
-    group="the group column",
+    group="the group column; with boxes, the picture too",
 )
 _EXPECTED = "a csv file with a line a picture (data.path and data.label name its columns)"
 _SEPARATORS = (",", ";", "\t")
@@ -89,13 +90,14 @@ def read(
             from 0. None where `votes` are given.
         split: column of train, val or test.
         group: column of what must stay together: a person, a source picture.
-        box: columns of the face box: x, y, width, height in pixels.
+        box: columns of the face box: x, y, width, height in pixels. The faces of a picture stay together, with those
+            of every person in it.
         votes: a column of counts or shares for each class; the targets, and without `label` the label too.
         class_names: the classes in order; None: the expressions that occur.
 
     Raises:
         ConfigError: the options contradict each other.
-        DataError: columns are missing, or most rows are broken.
+        DataError: columns are missing, labels are numbered from 1, or most rows are broken.
     """
     columns = Columns(path, label, split, group, tuple(box or ()), tuple(votes or ()))
     _check(columns, class_names)
@@ -105,6 +107,8 @@ def read(
     body = [(n, split_quoted(line, separator)) for n, line in lines]
     cells = [(n, dict(zip(names, row, strict=True)) if len(row) == len(names) else None) for n, row in body]
     classes = _classes(columns, class_names, [row for _, row in cells if row is not None], table)
+    if class_names and label is not None:
+        _refuse_labels_from_1([row[label] for _, row in cells if row is not None], len(classes), label, table)
     rows = Collector("csv", classes, table)
     files = FilesBelow(table.parent)
     for number, row in cells:
@@ -113,6 +117,8 @@ def read(
             rows.reject(where, "broken row", f"expected {len(names)} cells")
         else:
             _read_row(rows, files, columns, where, row, by_number=class_names is not None)
+    if columns.box:
+        _join_groups(rows)
     return rows.table(table.parent, CHANNELS, FACTS)
 
 
@@ -209,7 +215,7 @@ def _read_row(
     path = row[columns.path].strip()
     votes = [real_number(row[name]) for name in columns.votes]
     shares = _shares(votes)
-    split = PARTS.get(row[columns.split].strip().lower()) if columns.split else None
+    split = part_of(row[columns.split]) if columns.split else None
     box, face = _box([row[name] for name in columns.box])
     if columns.label is None:
         label = shares.index(max(shares)) if shares and shares.count(max(shares)) == 1 else None
@@ -229,10 +235,32 @@ def _read_row(
         rows.reject(path or where, problem[0], f"{where}: {problem[1]}")
     else:
         group = row[columns.group].strip() or None if columns.group else None
-        # with boxes a picture may hold several faces, which must not be parted
-        rows.add(
-            Sample(path + face, label, path, split, group or (path if columns.box else None), box, shares)
+        rows.add(Sample(path + face, label, path, split, group, box, shares))
+
+
+def _refuse_labels_from_1(labels: list[str], count: int, column: str, table: Path) -> None:
+    """
+    Raises:
+        DataError: the numbers can't be of `count` classes that are counted from 0, but of as many from 1.
+    """
+    numbers = {number for number in map(whole_number, labels) if number is not None}
+    if numbers and 0 not in numbers and max(numbers) == count:
+        raise DataError(
+            f"expected the numbers 0 to {count - 1} of the {count} data.class_names in the column {column} of {table}, "
+            f"found 1 to {count}. Take 1 from each of them, or write the classes' names there."
         )
+
+
+def _join_groups(rows: Collector) -> None:
+    """One group for all faces that a chain of persons and pictures joins: neither may be parted."""
+    samples = rows.samples
+    columns = {"group": [s.group for s in samples], "digest": [s.path for s in samples]}
+    joined = clusters(pl.DataFrame(columns, schema=dict.fromkeys(columns, pl.String)))
+    names: dict[int, tuple[bool, str]] = {}  # a person where there is one, the first by name
+    for cluster, sample in zip(joined, samples, strict=True):
+        name = (sample.group is None, sample.group or sample.path)
+        names[cluster] = min(name, names.get(cluster, name))
+    rows.samples = [s._replace(group=names[cluster][1]) for cluster, s in zip(joined, samples, strict=True)]
 
 
 def _label(text: str, classes: tuple[str, ...], by_number: bool) -> int | None:

@@ -77,7 +77,8 @@ def read(root: Path | None, label_rule: Rule = "majority") -> SampleTable:
         root: a folder that holds the votes and FER2013's csv, next to each other or in folders below.
         label_rule: how the training part's votes become labels: `majority`; `cross_entropy`, whose targets are the
             distributions; `probability`, which samples one label from it at each draw; `multi_target`, all labels
-            with 30 % of the votes. Validation and test always use majority.
+            with 30 % of the votes, by their shares (the original work trains it otherwise, see `ferplus_rules`).
+            Validation and test always use majority.
 
     Raises:
         DataError: a file is missing or broken, or the csv isn't in its original order.

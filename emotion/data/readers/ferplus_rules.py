@@ -2,6 +2,10 @@
 
 Barsoum, Zhang, Canton Ferrer, Zhang: Training Deep Networks for Facial Expression Recognition with Crowd-Sourced
 Label Distribution, ICMI 2016; the details follow their published code (FERPlus, `ferplus.py`).
+
+Of `multi_target` only the choice of images and labels is theirs. They count each label that is kept as 1 and minimise
+−log max_k(t_k · p_k), so that any one of them is right; here the targets are the labels' shares of the votes, for the
+cross-entropy that every other rule has.
 """
 
 from typing import Literal

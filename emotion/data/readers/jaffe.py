@@ -5,8 +5,9 @@ from pathlib import Path
 
 from emotion.data.collector import Collector, Sample
 from emotion.data.facts import WHOLE, Facts
-from emotion.data.layout import IMAGE_SUFFIXES, file_names, locate, tree_digest
+from emotion.data.layout import IMAGE_SUFFIXES, file_names, locate, subfolders, tree_digest
 from emotion.data.table import SampleTable
+from emotion.labels import expression
 
 NATURAL_SIZE_PX = 256
 CHANNELS = 1
@@ -21,7 +22,10 @@ FACTS = Facts(
     "International Conference on Automatic Face and Gesture Recognition 1998",
     licence="non-commercial research only; nothing may be redistributed",
     source="it is at https://zenodo.org/records/3451524, on request.",
-    layouts=("a folder of pictures named <subject>.<emotion><number>.<id>.tiff, as KA.AN1.39.tiff",),
+    layouts=(
+        "a folder of pictures named <subject>.<emotion><number>.<id>.tiff, as KA.AN1.39.tiff, or of class folders of "
+        "them",
+    ),
     classes=CLASSES,
     counts={"": {WHOLE: (30, 29, 32, 31, 30, 31, 30)}},
     crop="the whole picture of 256 × 256 pixels",
@@ -50,23 +54,39 @@ def read(root: Path | None) -> SampleTable:
     """
     place = _locate(root)
     rows = Collector("jaffe", CLASSES, place)
-    for name in file_names(place):
-        match = _NAME.match(Path(name).stem)
-        if Path(name).suffix.lower() not in IMAGE_SUFFIXES:
-            rows.leave_out(name, "not an image file", "unknown file name extension")
-        elif not match:
-            rows.reject(name, "unknown label", "expected a name such as KA.AN1.39.tiff")
-        else:
-            person, code = match.group(1).upper(), match.group(2).upper()
-            rows.add(Sample(Path(name).stem, _CODES[code], name, group=person))
+    for folder in (place, *_class_folders(place)):
+        for name in file_names(folder):
+            _add(rows, (folder / name).relative_to(place).as_posix())
     return rows.table(place, CHANNELS, FACTS)
 
 
+def _add(rows: Collector, path: str) -> None:
+    stem, suffix = Path(path).stem, Path(path).suffix
+    match = _NAME.match(stem)
+    if suffix.lower() not in IMAGE_SUFFIXES:
+        rows.leave_out(path, "not an image file", "unknown file name extension")
+    elif not match:
+        rows.reject(path, "unknown label", "expected a name such as KA.AN1.39.tiff")
+    else:
+        person, code = match.group(1).upper(), match.group(2).upper()
+        rows.add(Sample(stem, _CODES[code], path, group=person))
+
+
 def _locate(root: Path | None) -> Path:
-    return locate(root, _EXPECTED, _accepts, FACTS.source)
+    return locate(
+        root,
+        _EXPECTED,
+        lambda folder: _holds_pictures(folder) or bool(_class_folders(folder)),
+        FACTS.source,
+    )
 
 
-def _accepts(folder: Path) -> bool:
+def _class_folders(place: Path) -> list[Path]:
+    """The folders in a folder that are named after an expression and hold pictures of JAFFE."""
+    return [below for below in subfolders(place) if expression(below.name) and _holds_pictures(below)]
+
+
+def _holds_pictures(folder: Path) -> bool:
     return any(
         _NAME.match(Path(name).stem) and Path(name).suffix.lower() in IMAGE_SUFFIXES
         for name in file_names(folder)

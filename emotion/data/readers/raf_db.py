@@ -7,6 +7,7 @@ from emotion.data.facts import Facts
 from emotion.data.layout import (
     IMAGE_SUFFIXES,
     FilesBelow,
+    existing_root,
     file_names,
     listing,
     locate,
@@ -19,7 +20,7 @@ from emotion.errors import DataError
 
 NATURAL_SIZE_PX = 100
 CHANNELS = 3
-_REVISION = "1"
+_REVISION = "2"  # 2: the compound part is refused
 
 # The codes 1 to 7: they start at 1, so a label is a code less one.
 CLASSES = ("surprise", "fear", "disgust", "happiness", "sadness", "anger", "neutral")
@@ -53,6 +54,8 @@ _LISTS = tuple(
 _IMAGES = ("Image/aligned", "Image/aligned/aligned", "aligned", ".")
 _PARTS = ("train", "test")
 _CODES = tuple(str(code) for code in range(1, len(CLASSES) + 1))
+_COMPOUND = "compound"  # the folder of the part with the codes 1 to 11, which mean other things
+_MOST_COMPOUND = 11
 
 
 def signature(root: Path | None) -> str:
@@ -69,7 +72,7 @@ def read(root: Path | None) -> SampleTable:
         root: the download's folder, or one that holds it.
 
     Raises:
-        DataError: nothing there is RAF-DB, or most of it is broken.
+        DataError: nothing there is RAF-DB's basic part, or most of it is broken.
     """
     place = _locate(root)
     rows = Collector("raf_db", CLASSES, place)
@@ -84,7 +87,13 @@ def read(root: Path | None) -> SampleTable:
 
 
 def _locate(root: Path | None) -> Path:
-    return locate(root, _EXPECTED, lambda folder: bool(_list(folder) or _numbered(folder)), FACTS.source)
+    start = existing_root(root, _EXPECTED)
+
+    def accepts(folder: Path) -> bool:
+        below = [part.lower() for part in folder.relative_to(start).parts]
+        return _COMPOUND not in below and bool(_list(folder) or _numbered(folder))
+
+    return locate(root, _EXPECTED, accepts, FACTS.source)
 
 
 def _list(place: Path) -> Path | None:
@@ -112,6 +121,11 @@ def _read_line(rows: Collector, files: FilesBelow, where: str, line: str) -> Non
     stem, dot, suffix = name.rpartition(".")
     aligned = f"{stem}_aligned{dot}{suffix}"
     path = aligned if files.problem(aligned) is None else name  # some copies took the ending off
+    if code is not None and len(CLASSES) < code <= _MOST_COMPOUND:
+        raise DataError(
+            f"expected RAF-DB's basic part with the codes 1 to {len(CLASSES)}, found {code} in {where}: that is its "
+            "compound part. Point data.root at basic."
+        )
     if code is None or not 1 <= code <= len(CLASSES):
         rows.reject(name or where, "unknown label", f"{where}: the code is {cell!r}, expected 1 to 7")
     elif part not in _PARTS:

@@ -12,6 +12,8 @@ import pytest
 
 from emotion.data import mimic
 from emotion.data.readers import affectnet, affectnet_files
+from emotion.data.recognise import recognise
+from emotion.data.splits import make_split
 from emotion.errors import ConfigError, DataError
 from emotion.launch import compose
 
@@ -46,9 +48,9 @@ def test_a_touched_folder_of_annotations_is_another_signature(tmp_path: Path) ->
     """What the README advises to whoever changes labels in place."""
     mimic.draw("affectnet_plus", tmp_path / "plus", 16, 2)
     before = affectnet.read(tmp_path / "plus").frame, affectnet.signature(tmp_path / "plus")
-    annotations = tmp_path / "plus" / "train_set" / "annotations"
+    annotations = tmp_path / "plus" / "human_annotated" / "train_set" / "annotations"
     path = annotations / "000001.json"
-    path.write_text(path.read_text().replace('"Human-Label": 1', '"Human-Label": 2'))
+    path.write_text(path.read_text().replace('"human-label": 1', '"human-label": 2'))
     assert affectnet.signature(tmp_path / "plus") == before[1]
     annotations.touch()
     assert affectnet.signature(tmp_path / "plus") != before[1]
@@ -59,7 +61,7 @@ def test_pooled_random_takes_whole_jpgs_of_both_parts(root: Path) -> None:
     official = affectnet.read(root)
     pooled = affectnet.read(root, variant=11, split="pooled_random", crop="whole")
     assert official.official
-    assert set(official.frame["split"]) == {"train", "val"}
+    assert set(official.frame["split"]) == {"train", "test"}
     assert not pooled.official
     assert pooled.frame["split"].null_count() == len(pooled)
     assert "x" not in pooled.frame.columns
@@ -153,11 +155,12 @@ def test_pickled_objects_are_not_loaded(tmp_path: Path) -> None:
 
 def test_soft_labels_become_targets(tmp_path: Path) -> None:
     mimic.draw("affectnet_plus", tmp_path / "root", 16, 0)
-    record = json.loads((tmp_path / "root" / "train_set" / "annotations" / "000003.json").read_text())
+    part = tmp_path / "root" / "human_annotated" / "train_set"
+    record = json.loads((part / "annotations" / "000003.json").read_text())
     for variant in (8, 7):
         table = affectnet.read(tmp_path / "root", variant=variant, soft_labels=True)  # type: ignore[arg-type]
         row = table.frame.filter(id="train_set/images/000003.jpg").row(0, named=True)
-        soft = np.array(record["Soft-Label"][:variant])
+        soft = np.array(record["soft-label"][:variant])
         assert row["target"] == pytest.approx(soft / soft.sum())
         assert table.classes[row["label"]] == "surprise"
     assert "target" not in affectnet.read(tmp_path / "root").frame.columns
@@ -173,11 +176,11 @@ def test_subsets_are_chosen_by_name_in_both_parts(tmp_path: Path) -> None:
     every = affectnet.read(tmp_path / "root")
     numbers = {}
     for path in (tmp_path / "root").rglob("0*.json"):
-        numbers[path.stem] = json.loads(path.read_text())["Subset"]
+        numbers[path.stem] = json.loads(path.read_text())["subset"]
     for names, codes in ((["easy"], {0}), (["challenging", "difficult"], {1, 2})):
         table = affectnet.read(tmp_path / "root", subset=names)  # type: ignore[arg-type]
         assert {numbers[Path(i).stem] for i in table.frame["id"]} == codes
-        assert set(table.frame["split"]) == {"train", "val"}
+        assert set(table.frame["split"]) == {"train", "test"}
         left_out = table.rejected.filter(reason="subset not chosen")
         assert len(table) + left_out.height == len(every)
         assert affectnet.signature(tmp_path / "root", subset=names) != affectnet.signature(tmp_path / "root")  # type: ignore[arg-type]
@@ -185,8 +188,8 @@ def test_subsets_are_chosen_by_name_in_both_parts(tmp_path: Path) -> None:
 
 def test_an_image_of_no_subset_is_counted_where_subsets_are_asked_for(tmp_path: Path) -> None:
     mimic.draw("affectnet_plus", tmp_path / "root", 16, 0)
-    path = tmp_path / "root" / "train_set" / "annotations" / "000003.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"Subset": None}))
+    path = tmp_path / "root" / "human_annotated" / "train_set" / "annotations" / "000003.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"subset": None}))
     table = affectnet.read(tmp_path / "root", subset=["easy"])
     assert table.rejected.filter(reason="unknown subset")["id"].to_list() == ["train_set/images/000003.jpg"]
     assert "train_set/images/000003.jpg" in affectnet.read(tmp_path / "root").frame["id"]
@@ -205,6 +208,83 @@ def test_the_order_of_subsets_is_no_other_run() -> None:
     assert one == other
     with pytest.raises(ConfigError, match="did you mean easy"):
         compose(["data=affectnet", "data.subset=[eazy]"])
+
+
+def split_sizes(root: Path) -> dict[str | None, int]:
+    return dict(affectnet.read(root).frame["split"].value_counts().iter_rows())
+
+
+@pytest.mark.parametrize("form", ["affectnet", "affectnet_2021", "affectnet_plus"])
+def test_the_validation_part_is_the_test_and_validation_is_taken_from_training(
+    form: str, tmp_path: Path
+) -> None:
+    mimic.draw(form, tmp_path / "root", 64, 0)
+    table = affectnet.read(tmp_path / "root")
+    assert dict(table.frame["split"].value_counts().iter_rows()) == {"train": 48, "test": 16}
+    assert table.official
+    assert "48" not in table.notes[0]  # not all of them train
+    split = make_split(table.frame, fold=None, folds=4, val_fraction=0.2, test_fraction=0.2, seed=0)
+    assert (split.manifest["strategy"], split.manifest["made"]) == ("official", ["val"])
+    assert set(table.frame["split"].gather(split.test)) == {"test"}
+    assert set(table.frame["split"].gather(split.val)) == {"train"}
+
+
+def test_affectnet_plus_as_it_is_handed_out(tmp_path: Path) -> None:
+    """AffectNet+/human_annotated/{train_set,validation_set}, beside a part that nobody labelled."""
+    root = tmp_path / "AffectNet+"
+    mimic.draw("affectnet_plus", root, 64, 0)
+    assert {path.name for path in (root / "human_annotated").iterdir()} == {"train_set", "validation_set"}
+    before = affectnet.read(root).frame
+    assert before["valence"].to_list() == [0.5] * 64
+    shutil.copytree(root / "human_annotated" / "train_set", root / "no_human_annotated")
+    assert affectnet.read(tmp_path).frame.equals(before)
+
+
+def test_parts_by_other_names(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    mimic.draw("affectnet_2021", root, 64, 0)
+    (root / "val_set").rename(root / "Validation_Set")
+    assert split_sizes(root) == {"train": 48, "test": 16}
+    (root / "Validation_Set").rename(root / "held_out")
+    with pytest.raises(DataError, match=r"a part of AffectNet .*found labels in held_out too"):
+        affectnet.read(root)
+
+
+def test_a_test_part_that_affectnet_never_had_is_not_the_official_split(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    mimic.draw("affectnet_2021", root, 64, 0)
+    for kind in ("images", "annotations"):
+        (root / "test_set" / kind).mkdir(parents=True)
+        for path in list((root / "train_set" / kind).glob("1*")):
+            path.rename(root / "test_set" / kind / path.name)
+    table = affectnet.read(root)
+    sizes = split_sizes(root)
+    assert sizes["val"] == 16
+    assert sizes["test"] + sizes["train"] == 48
+    assert not table.official
+    assert any(note.startswith("not the official split: this copy has a test part") for note in table.notes)
+
+
+def test_a_part_of_unknown_name_costs_the_split_and_is_told(tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    mimic.draw("affectnet_plus", root, 64, 0)
+    (root / "human_annotated" / "validation_set").rename(root / "human_annotated" / "held_out")
+    table = affectnet.read(root)
+    assert table.frame["split"].null_count() == 64
+    assert not table.official
+    assert (
+        "not the official split: 16 of 64 images are in no known part, so that all are split by us."
+        in table.notes
+    )
+
+
+def test_anyone_s_training_csv_is_not_affectnet(tmp_path: Path, root: Path) -> None:
+    mimic.draw("csv", tmp_path / "mine", 64, 0)
+    (tmp_path / "mine" / "faces.csv").rename(tmp_path / "mine" / "training.csv")
+    assert recognise(tmp_path / "mine") == "csv"
+    assert recognise(root) == "affectnet"
+    (root / "Manually_Annotated_file_lists" / "training.csv").unlink()  # the other has no header
+    assert recognise(root) == "affectnet"
 
 
 @pytest.mark.slow

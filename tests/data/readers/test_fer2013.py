@@ -5,11 +5,13 @@ import shutil
 from pathlib import Path
 
 import numpy as np
+import polars as pl
 import pytest
 from PIL import Image
 
 from emotion.data.preparation import Preparation
 from emotion.data.readers import fer2013
+from emotion.data.readers.fer2013_facts import describe_parts
 from emotion.data.store import prepare
 from emotion.data.table import SampleTable
 from emotion.errors import DataError
@@ -34,7 +36,6 @@ def reasons(table: SampleTable) -> dict[str, int]:
 def test_the_file_name_tells_part_and_the_folder_the_label(fer_folders: Path) -> None:
     table = fer2013.read(fer_folders)
     assert table.classes == CODES
-    assert table.official
     assert splits(table) == {"train": 28, "val": 14, "test": 14}
     parts = {"Training": "train", "PublicTest": "val", "PrivateTest": "test"}
     names = {"angry": 0, "disgust": 1, "fear": 2, "happy": 3, "sad": 4, "surprise": 5, "neutral": 6}
@@ -54,7 +55,6 @@ def test_a_separate_validation_folder_gives_the_same_parts(fer_folders: Path, na
         shutil.move(file, place)
     apart = fer2013.read(fer_folders)
     assert splits(apart) == splits(together)
-    assert apart.official
 
     def by_name(table: SampleTable) -> set[tuple[str, int, str]]:
         return {(i.rpartition("/")[2], label, s) for i, label, s, _ in table.frame.iter_rows()}
@@ -88,9 +88,29 @@ def test_the_signature_sees_added_removed_and_renamed_files(fer_folders: Path) -
     assert len(seen) == 3
 
 
-def test_a_few_missing_images_are_told(fer_folders: Path) -> None:
-    notes = fer2013.read(fer_folders).notes
-    assert any("incomplete: found 28 / 14 / 14" in note for note in notes)
+def almost_whole(share: float) -> pl.DataFrame:
+    """The first share of each class and part, as columns split and label."""
+    rows = [
+        (split, label)
+        for split, counts in PER_CLASS.items()
+        for label, n in enumerate(counts)
+        for _ in range(round(share * n))
+    ]
+    return pl.DataFrame(rows, schema=["split", "label"], orient="row")
+
+
+def test_a_few_missing_images_are_told() -> None:
+    (note,), official = describe_parts(almost_whole(0.97), True, 3)
+    assert note.startswith("incomplete: found 27,848 / 3,481 / 3,481 images")
+    assert note.endswith("(rows left out: 3).")
+    assert official
+
+
+@pytest.mark.parametrize("share", [0.01, 0.9])
+def test_a_small_part_of_it_is_not_the_official_split(share: float) -> None:
+    (note,), official = describe_parts(almost_whole(share), True, 0)
+    assert "That is not the official split" in note
+    assert not official
 
 
 def test_a_renumbered_copy_is_not_the_official_split(fer_folders: Path) -> None:

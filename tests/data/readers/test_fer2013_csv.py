@@ -30,7 +30,6 @@ def test_every_row_becomes_its_image_label_and_part(tmp_path: Path, fer_rows: Ro
     for index, (emotion, pixels, usage) in enumerate(fer_rows):
         assert table.frame.row(index)[1:3] == (int(emotion), parts[usage])
         assert table.source.read(index).ravel().tolist() == [int(p) for p in pixels.split()]
-    assert table.official
     assert table.frame["id"][0] == "row-00001"
 
 
@@ -60,6 +59,15 @@ def test_quoted_fields_a_byte_order_mark_and_windows_line_ends(tmp_path: Path, f
     table = fer2013.read(tmp_path)
     assert len(table) == len(fer_rows)
     assert table.rejected.height == 0
+
+
+def test_another_set_in_its_columns_is_not_the_official_split(tmp_path: Path, fer_rows: Rows) -> None:
+    """CK+ is handed out so, as ckextended.csv."""
+    table = fer2013.read(write(tmp_path / "ckextended.csv", fer_rows))
+    assert not table.official
+    assert any(
+        "found 28 / 14 / 14 images" in note and "not the official split" in note for note in table.notes
+    )
 
 
 def test_train_csv_without_usage_is_split_by_us_and_says_so(tmp_path: Path, fer_rows: Rows) -> None:

@@ -2,10 +2,12 @@
 
 import csv
 import os
+import shutil
 import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -17,9 +19,12 @@ from PIL import Image
 import emotion.schema  # noqa: F401  registers the readers
 from emotion.data import layout, mimic
 from emotion.data.readers import ck_plus, class_folders, csv_table, expw, jaffe, raf_db
+from emotion.data.recognise import recognise
+from emotion.data.splits import make_split
 from emotion.data.textrows import split_quoted
-from emotion.errors import ConfigError, DataError
+from emotion.errors import ConfigError, DataError, RunError
 from emotion.registry import builder
+from emotion.training import init_from
 
 FORMS = [form for form in mimic.FORMS if form not in ("csv", "lfw_ms", "fer2013")]
 
@@ -165,6 +170,23 @@ def test_expw_boxes_are_top_left_right_bottom(draw: Any) -> None:
     assert frame.filter(group=name).height == 2
 
 
+def test_expw_cleaned_is_known_to_be_made_of_expw_s_pictures(make_store: Any) -> None:
+    """So that weights which have seen the one aren't judged by the other."""
+    prepared = make_store([0, 1, 2] * 20)
+    split = make_split(prepared.frame, fold=None, folds=4, val_fraction=0.2, test_fraction=0.2, seed=0)
+    facts = {"data": {"name": "expw"}, "hash": {"train": "another"}}
+    run: Any = SimpleNamespace(
+        name="r", splits=facts, config={"data": {"root": "/expw"}}, has=lambda _: False
+    )
+    store: Any = SimpleNamespace(name="expw_cleaned", frame=prepared.frame, manifest={"key": {"root": "/c"}})
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(init_from, "at_hand", lambda *_: None)
+        with pytest.raises(RunError, match="expected a run that kept aside"):
+            init_from._refuse_seen_by(run, split, store)
+        store.name = "jaffe"
+        init_from._refuse_seen_by(run, split, store)
+
+
 def test_raf_db_in_numbered_folders_is_the_same_data(draw: Any, tmp_path: Path) -> None:
     listed = raf_db.read(draw("raf_db"))
     for sample, label, split in listed.frame.select("id", "label", "split").iter_rows():
@@ -181,6 +203,18 @@ def test_raf_db_in_numbered_folders_is_the_same_data(draw: Any, tmp_path: Path) 
         .sort("id")
         .equals(listed.frame.select(columns).sort("id"))
     )
+
+
+def test_raf_db_s_compound_part_is_not_its_basic_part(draw: Any) -> None:
+    root = draw("raf_db")
+    basic = raf_db.read(root)
+    (root / "compound" / "EmoLabel").mkdir(parents=True)
+    listed = "".join(f"train_{number:05d}.jpg {1 + number % 11}\n" for number in range(22))
+    (root / "compound" / "EmoLabel" / "list_patition_label.txt").write_text(listed)
+    shutil.copytree(root / "basic" / "Image", root / "compound" / "Image")
+    assert raf_db.read(root).frame.equals(basic.frame)
+    with pytest.raises(DataError, match="found 8 in .*that is its compound part. Point data.root at basic"):
+        raf_db.read(root / "compound")
 
 
 def test_ck_plus_frames_and_neutral(draw: Any) -> None:
@@ -231,6 +265,23 @@ def test_jaffe_s_groups_are_its_people(draw: Any) -> None:
     assert set(jaffe.read(draw("jaffe")).frame["group"]) == {"KA", "KL", "KM"}
 
 
+@pytest.mark.parametrize("above", ["jaffe", "JAFFE/faces"])
+def test_jaffe_sorted_into_class_folders_is_the_same_data(above: str, draw: Any) -> None:
+    root = draw("jaffe")
+    flat = jaffe.read(root)
+    for path in list((root / "jaffe").glob("*.tiff")):
+        code = path.name.split(".")[1][:2]
+        place = (
+            root / "sorted" / above / {"AN": "angry", "HA": "Happy", "SU": "surprise"}.get(code, "neutral")
+        )
+        place.mkdir(parents=True, exist_ok=True)
+        path.rename(place / path.name)
+    columns = ["id", "label", "group"]
+    found = jaffe.read(root / "sorted").frame.select(columns).sort("id")
+    assert found.equals(flat.frame.select(columns).sort("id"))
+    assert recognise(root / "sorted") == "jaffe"
+
+
 def picture(path: Path) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(path)
@@ -264,6 +315,15 @@ def test_split_folders_beside_class_folders_are_two_data_sets(tmp_path: Path) ->
         picture(tmp_path / name / "a.png")
     with pytest.raises(DataError, match="found angry, fear beside train. If two data sets are mixed"):
         class_folders.read(tmp_path)
+
+
+def test_parts_may_be_called_sets_and_nobody_knows_the_people(tmp_path: Path) -> None:
+    for part in ("Train_Set", "validation_set", "test_set"):
+        for name in ("happy", "sad"):
+            picture(tmp_path / part / name / "a.png")
+    table = class_folders.read(tmp_path)
+    assert sorted(table.frame["split"]) == ["test", "test", "train", "train", "val", "val"]
+    assert any("a person may be in several parts" in note and "data.group" in note for note in table.notes)
 
 
 def test_two_folders_of_one_part_are_refused(tmp_path: Path) -> None:
@@ -367,6 +427,40 @@ def test_numbers_in_a_csv_need_the_order_of_the_classes(tmp_path: Path) -> None:
     table = csv_table.read(path, class_names=["sad", "happy", "bored"])
     assert table.classes == ("sadness", "happiness", "bored")
     assert table.frame["label"].to_list() == [0, 2, 1]
+
+
+def test_numbers_from_1_in_a_csv_are_refused(tmp_path: Path) -> None:
+    """Else each would get the next class's name."""
+    names = ["sad", "happy", "bored"]
+    path = table_of(tmp_path, "path,label", "0.png,1", "1.png,3", "2.png,2")
+    with pytest.raises(DataError, match="expected the numbers 0 to 2 .* found 1 to 3. Take 1 from each"):
+        csv_table.read(path, class_names=names)
+    path.write_text("path,label\n0.png,1\n1.png,0\n2.png,3\n2.png,2\n")
+    table = csv_table.read(path, class_names=names)
+    assert table.frame["label"].to_list() == [1, 0, 2]
+    assert table.rejected["reason"].to_list() == ["unknown label"]
+
+
+def test_faces_of_one_picture_and_of_one_person_are_one_group(tmp_path: Path) -> None:
+    path = table_of(
+        tmp_path,
+        "path,label,who,x,y,w,h",
+        "0.png,happy,cy,1,1,4,4",
+        "0.png,sad,bo,5,1,4,4",
+        "1.png,sad,bo,1,1,4,4",
+        "1.png,happy,,5,1,4,4",
+        "2.png,happy,,1,1,4,4",
+        "2.png,sad,,5,1,4,4",
+        "3.png,sad,ann,1,1,4,4",
+        pictures=4,
+    )
+    boxes = ["x", "y", "w", "h"]
+    assert csv_table.read(path, group="who", box=boxes).frame["group"].to_list() == [
+        *["bo"] * 4,
+        *["2.png"] * 2,
+        "ann",
+    ]
+    assert csv_table.read(path, box=boxes).frame["group"].n_unique() == 4
 
 
 def test_a_csv_without_the_named_columns(tmp_path: Path) -> None:
