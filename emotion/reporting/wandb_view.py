@@ -188,7 +188,7 @@ class WandbView:
         self._run.log_artifact(report)
         if self.options.log_model:
             model = wandb.Artifact(f"model-{self._run.id}", "model", metadata={"run": folder.name})
-            model.add_file(str(folder.require_weights()))
+            model.add_file(str(folder.checkpoint("best")))
             self._run.log_artifact(model)
 
     def close(self, exit_code: int) -> None:
@@ -200,8 +200,11 @@ def sync_run(run: RunFolder, options: WandbLogger, images: ImageLookup | None = 
     """Build or complete the W&B run of a folder, and return where it is: an address, or the folder of W&B's files.
 
     Raises:
-        EmotionError: W&B is not installed or refuses, or the folder can't be read.
+        EmotionError: W&B is not installed or refuses, the folder can't be read, or its weights are to be sent and
+            aren't there.
     """
+    if options.log_model and run.finished:
+        run.require_weights()  # said before anything is sent
     view = WandbView(run, options, images, live=False)
     state = run.status["state"]
     try:
