@@ -94,19 +94,19 @@ def ancestors(run: RunFolder) -> list[RunFolder]:
     Raises:
         RunError: one of them is gone.
     """
-    earlier = run.config["model"].get("init_from")
-    if not earlier:
-        return [run]
-    first = Path(earlier)
-    if not first.is_dir():
-        # both were moved together, or the path was typed in another folder
-        first = run.path.resolve().parent / first.name
-    if not first.is_dir():
-        raise RunError(
-            f"model.init_from: {run.name} started from {earlier}, which is gone, so that nobody can say which images "
-            "its weights have seen. Put that folder back, or start from another run."
-        )
-    return [run, *ancestors(RunFolder.open(first))]
+    chain = [run]
+    while earlier := chain[-1].config["model"].get("init_from"):
+        last, path = chain[-1], Path(earlier)
+        if not path.is_dir():
+            # both were moved together, or the path was typed in another folder
+            path = last.path.resolve().parent / path.name
+        if not path.is_dir() or path.resolve() in {one.path.resolve() for one in chain}:
+            raise RunError(
+                f"model.init_from: {last.name} started from {earlier}, which is gone, so that nobody can say which "
+                "images its weights have seen. Put that folder back, or start from another run."
+            )
+        chain.append(RunFolder.open(path))
+    return chain
 
 
 def refuse_seen_images(path: Path, split: Split, store: Store) -> None:

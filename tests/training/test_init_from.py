@@ -3,6 +3,8 @@
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
@@ -128,6 +130,10 @@ def test_a_chain_of_runs_remembers_the_first(source: RunFolder, run: Train, tmp_
     try:
         with pytest.raises(RunError, match="which is gone, so that nobody can say"):
             run(f"model.init_from={between.path}", "fold=0", "folds=2", "trainer.max_epochs=1")
+        shutil.move(between.path, source.path)  # renamed to what it started from
+        with pytest.raises(RunError, match="which is gone, so that nobody can say"):
+            init_from.ancestors(RunFolder.open(source.path))
+        shutil.move(source.path, between.path)
     finally:
         shutil.move(tmp_path / "gone", source.path)
 
@@ -235,6 +241,24 @@ def test_fer2013_and_ferplus_are_the_same_pictures(
     start(train_on("data=fer2013", root), "data=ferplus", root, cached=cached)
     with pytest.raises(RunError, match=r"among its training images \(the first: row-"):
         start(train_on("data=fer2013", root, "fold=0", "folds=2"), "data=ferplus", root, cached=cached)
+
+
+def test_expw_cleaned_is_known_to_be_made_of_expw_s_pictures(
+    cache_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that weights which have seen the one aren't judged by the other."""
+    config = compose([*TINY, f"machine.cache_dir={cache_dir}"])
+    drawn = open_store(config.data, config.preprocess, cache_dir)
+    facts = {"data": {"name": "expw"}, "hash": {"train": "another"}}
+    run: Any = SimpleNamespace(
+        name="r", splits=facts, config={"data": {"root": "/expw"}}, has=lambda _: False
+    )
+    store: Any = SimpleNamespace(name="expw_cleaned", frame=drawn.frame, manifest={"key": {"root": "/c"}})
+    monkeypatch.setattr(init_from, "at_hand", lambda *_: None)
+    with pytest.raises(RunError, match="expected a run that kept aside"):
+        init_from._refuse_seen_by(run, split_store(config, drawn), store)
+    store.name = "jaffe"
+    init_from._refuse_seen_by(run, split_store(config, drawn), store)
 
 
 def test_another_form_of_a_published_data_set_is_refused(

@@ -7,7 +7,6 @@ import tempfile
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -20,11 +19,9 @@ import emotion.schema  # noqa: F401  registers the readers
 from emotion.data import layout, mimic
 from emotion.data.readers import ck_plus, class_folders, csv_table, expw, jaffe, raf_db
 from emotion.data.recognise import recognise
-from emotion.data.splits import make_split
 from emotion.data.textrows import split_quoted
-from emotion.errors import ConfigError, DataError, RunError
+from emotion.errors import ConfigError, DataError
 from emotion.registry import builder
-from emotion.training import init_from
 
 FORMS = [form for form in mimic.FORMS if form not in ("csv", "lfw_ms", "fer2013")]
 
@@ -168,23 +165,6 @@ def test_expw_boxes_are_top_left_right_bottom(draw: Any) -> None:
     assert (row["x"], row["y"]) == (float(left), float(top))
     assert (row["width"], row["height"]) == (float(right) - float(left), float(bottom) - float(top))
     assert frame.filter(group=name).height == 2
-
-
-def test_expw_cleaned_is_known_to_be_made_of_expw_s_pictures(make_store: Any) -> None:
-    """So that weights which have seen the one aren't judged by the other."""
-    prepared = make_store([0, 1, 2] * 20)
-    split = make_split(prepared.frame, fold=None, folds=4, val_fraction=0.2, test_fraction=0.2, seed=0)
-    facts = {"data": {"name": "expw"}, "hash": {"train": "another"}}
-    run: Any = SimpleNamespace(
-        name="r", splits=facts, config={"data": {"root": "/expw"}}, has=lambda _: False
-    )
-    store: Any = SimpleNamespace(name="expw_cleaned", frame=prepared.frame, manifest={"key": {"root": "/c"}})
-    with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(init_from, "at_hand", lambda *_: None)
-        with pytest.raises(RunError, match="expected a run that kept aside"):
-            init_from._refuse_seen_by(run, split, store)
-        store.name = "jaffe"
-        init_from._refuse_seen_by(run, split, store)
 
 
 def test_raf_db_in_numbered_folders_is_the_same_data(draw: Any, tmp_path: Path) -> None:
