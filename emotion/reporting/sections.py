@@ -16,7 +16,7 @@ from emotion.evaluation.metrics import LOWER_IS_BETTER
 from emotion.reporting import numbers, svg
 from emotion.reporting.album import png_address
 from emotion.reporting.data_card import without_leaks
-from emotion.reporting.estimates import ends, headline_cells, said, sortable
+from emotion.reporting.estimates import ends, headline_cells, said, sortable, stars
 from emotion.reporting.evidence import (
     HEADLINE,
     METRIC_HINTS,
@@ -59,19 +59,20 @@ def scores(subject: Subject) -> Section:
     if part == "val":
         blocks.append(Note(_SELECTED if shown.table.meta.selected_on_this_part else _NO_TEST))
     blocks += [Note(text) for text in _doubts(shown)]
-    rows = [_part_row(PART_NAMES[name], evidence) for name, evidence in subject.parts.items()]
+    scored = {PART_NAMES[name]: evidence for name, evidence in subject.parts.items()}
     clean = without_leaks(subject)
     if clean is not None:
-        rows.append(_part_row("test, leaked images left out", clean))
-    if len(rows) > 1:
+        scored["test, leaked images left out"] = clean
+    if len(scored) > 1:
         columns = (
             Column("Part", number=False),
             Column("Images"),
             *(Column(METRIC_NAMES[name], METRIC_HINTS[name]) for name in HEADLINE),
         )
-        blocks.append(
-            Sheet(Table("Scores on each part, with 95 % intervals.", columns, tuple(rows), sortable=False))
-        )
+        rows = tuple(_part_row(title, evidence) for title, evidence in scored.items())
+        notes = stars(one for evidence in scored.values() for one in evidence.headline.values())
+        caption = "Scores on each part, with 95 % intervals."
+        blocks.append(Sheet(Table(caption, columns, rows, sortable=False, notes=notes)))
     lead = f"On the {len(shown.table):,} images of the {PART_NAMES[part]} part, with 95 % intervals."
     return Section("scores", "Scores", lead, tuple(blocks))
 

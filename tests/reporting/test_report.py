@@ -419,6 +419,19 @@ class TestWhatIsMissing:
         assert "joy has 4 images" in notes
         assert any("*" in small.text for small in table_with(page, "Each class of").find("small"))
 
+    def test_few_images_of_another_part_are_told_too(self, tmp_path: Path) -> None:
+        tables = {}
+        for part, joys in (("val", 4), ("test", 60)):
+            labels = np.array([0] * 60 + [1] * 60 + [2] * joys)
+            noise = np.random.default_rng(0).dirichlet(np.ones(3), len(labels))
+            tables[part] = labels, 0.5 * np.eye(3)[labels] + 0.5 * noise
+        made = fakes.make_run(
+            tmp_path, classes=("anger", "fear", "joy"), parts=("val", "test"), tables=tables
+        )
+        _, page = self.notes(made)
+        assert any("*" in small.text for small in table_with(page, "Scores on each part").find("small"))
+        assert "* interval not reliable: joy has 4 images" in page.text
+
 
 def test_no_runs_is_a_clear_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="expected at least one run"):
