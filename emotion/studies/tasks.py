@@ -148,9 +148,14 @@ class Results:
 
         Raises:
             ConfigError: there is no such study.
-            RunError: its file can't be read.
+            RunError: its file can't be read, or doesn't say of which study it is.
         """
         asked = cls._asked(kept.path)
+        if "study" not in asked:
+            raise RunError(
+                f"expected {kept.file(ROW_FILE)} to say its study, found that it doesn't: another version has written "
+                "it. Delete the folder, and the row is run again."
+            )
         study = load(asked["study"])
         for row in study.rows:
             if row.name == asked["row"]:

@@ -145,4 +145,7 @@ def test_what_can_not_be_trained_again_is_said_before(
     (folder / "row.json").write_text(json.dumps({**row, "recipe": "another"}))
     with pytest.raises(RunError, match="its study's file describes another run by now"):
         with_weights(folder)
+    (folder / "row.json").write_text(json.dumps({key: row[key] for key in ("format", "row", "recipe")}))
+    with pytest.raises(RunError, match="to say its study, found that it doesn't: another version"):
+        with_weights(folder)
     assert not trained
