@@ -252,7 +252,7 @@ def wandb_sync(
 ) -> None:
     """Show runs in W&B from what their folders hold, as often as you like: each stays one W&B run."""
     from emotion.commands.wandb import sync
-    from emotion.schema import WandbLogger
+    from emotion.schema.machine import WandbLogger
 
     mode = "offline" if offline else None
     sync(paths, WandbLogger(project=project, entity=entity, mode=mode, log_model=log_model))
@@ -269,7 +269,7 @@ def wandb_dashboard(
 ) -> None:
     """Make a W&B workspace that compares folds, sweeps, confusions and calibration."""
     from emotion.commands.wandb import dashboard
-    from emotion.schema import WandbLogger
+    from emotion.schema.machine import WandbLogger
 
     dashboard(WandbLogger(project=project, entity=entity), dry_run, out)
 

@@ -10,6 +10,7 @@ from pydantic.fields import FieldInfo
 from emotion import schema
 from emotion.launch import choices
 from emotion.registry import Group, entries
+from emotion.schema.model import ModelConfig
 
 _WIDTH, _INDENT = 110, 40
 _HEAD = """\
@@ -31,7 +32,7 @@ def text() -> str:
         files = choices(group)
         if group == "model":
             listed = f"model = {', '.join(files)}, or any name that timm knows"
-            parts.append(_section(group, schema.ModelConfig, textwrap.fill(listed, _WIDTH)))
+            parts.append(_section(group, ModelConfig, textwrap.fill(listed, _WIDTH)))
         elif entries(group):
             names = [*files, *(name for name in entries(group) if name not in files)]
             parts.append(_choices(group, names))

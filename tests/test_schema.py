@@ -10,7 +10,8 @@ from emotion import schema
 from emotion.errors import ConfigError
 from emotion.launch import choices, compose, conf_dir, prepare
 from emotion.registry import entries
-from emotion.schema_errors import problems_of
+from emotion.schema.errors import problems_of
+from emotion.schema.learning import LossConfig
 
 NAMED = [group for group in schema.GROUPS if entries(group) and group != "model"]
 
@@ -140,7 +141,7 @@ def test_of_a_mapping_only_what_is_wrong_inside_it_is_said(name: str) -> None:
 
 
 def test_keys_that_do_not_go_together_are_a_problem_of_their_section() -> None:
-    class Odd(schema.LossConfig):
+    class Odd(LossConfig):
         name: str = "odd"
 
         @model_validator(mode="after")
@@ -307,7 +308,7 @@ def test_an_unknown_choice_is_a_problem_among_others() -> None:
 
 def test_networks_are_found_without_importing_timm() -> None:
     code = (
-        "import sys; from emotion.schema import network_names as n; a = n(); assert 'timm' not in sys.modules; "
+        "import sys; from emotion.network_names import network_names as n; a = n(); assert 'timm' not in sys.modules; "
         "import timm, emotion.models.networks; missing = set(timm.list_models()) - a; assert not missing, missing"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -26,7 +26,8 @@ from emotion.reporting import audit_page, set_card
 from emotion.reporting.figures import data_statistics, sheet
 from emotion.reporting.tables import Cell, Column, Table, text
 from emotion.runs import RunFolder
-from emotion.schema import DataConfig, RunConfig
+from emotion.schema import RunConfig
+from emotion.schema.data import DataConfig
 from emotion.training.progress import preparing
 
 _OVERRIDE = re.compile(r"[+~]{0,2}[\w.]+=")

@@ -7,7 +7,7 @@ from emotion.atomic import write_text
 from emotion.errors import EmotionError
 from emotion.reporting.wandb_view import sync_run, sync_sweep
 from emotion.runs import RunFolder, is_sweep
-from emotion.schema import WandbLogger
+from emotion.schema.machine import WandbLogger
 from emotion.sweeps import SweepFolder
 from emotion.training.folder import locked
 from emotion.training.pictures import PicturesOfRuns

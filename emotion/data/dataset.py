@@ -15,7 +15,9 @@ from emotion.data.selection import select
 from emotion.data.splits import Split, make_split
 from emotion.data.store import Progress, Store, prepare, store_path
 from emotion.data.table import SampleTable
-from emotion.schema import DataConfig, PreprocessConfig, RunConfig
+from emotion.schema import RunConfig
+from emotion.schema.data import DataConfig
+from emotion.schema.images import PreprocessConfig
 
 
 def open_store(

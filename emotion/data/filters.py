@@ -12,7 +12,7 @@ from typing import Any, Literal, Self
 import numpy as np
 
 from emotion import registry
-from emotion.schema import PreprocessConfig
+from emotion.schema.images import PreprocessConfig
 
 # A bound below which a value is taken for 0: what is left of rounding when equal numbers cancel.
 _NOISE = 1e-6

@@ -7,7 +7,7 @@ from typing import Any
 from emotion import registry
 from emotion.data.layout import archives, existing_root, listing
 from emotion.errors import DataError, EmotionError, LayoutError
-from emotion.schema import DataConfig
+from emotion.schema.data import DataConfig
 
 # Forms that any set can have: taken only where nothing more particular fits.
 _GENERAL = frozenset({"folder", "csv"})

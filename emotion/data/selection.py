@@ -16,7 +16,7 @@ from emotion.data.leaky import original
 from emotion.data.store import Store
 from emotion.data.table import rejections
 from emotion.errors import DataError
-from emotion.schema import DataConfig
+from emotion.schema.data import DataConfig
 
 log = logging.getLogger(__name__)
 

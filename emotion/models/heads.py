@@ -5,7 +5,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from emotion.models.networks.conv_dense import as_keras
-from emotion.schema import CosineHead, HeadConfig, LinearHead, MlpHead
+from emotion.schema.model import CosineHead, HeadConfig, LinearHead, MlpHead
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {
     "relu": nn.ReLU,

@@ -8,9 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from emotion.schema import BalancedSoftmax, LogitAdjusted, LossConfig
-from emotion.schema import Focal as FocalConfig
-from emotion.schema import Ldam as LdamConfig
+from emotion.schema.learning import BalancedSoftmax, LogitAdjusted, LossConfig
+from emotion.schema.learning import Focal as FocalConfig
+from emotion.schema.learning import Ldam as LdamConfig
 
 
 def balanced_weights(class_counts: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ from emotion.errors import ConfigError, RunError
 from emotion.models import networks  # noqa: F401  registers the studies' networks with timm
 from emotion.models.convolutions import use_faster_convolutions
 from emotion.models.layers import below, parameters_below
-from emotion.schema import HeadConfig, ModelConfig, schema_of
+from emotion.schema import schema_of
+from emotion.schema.model import HeadConfig, ModelConfig
 
 PROBE_S = 2.0
 _EDGES = (32, 48, 64, 75, 96, 112, 128, 160, 192, 224, 256, 299, 384)  # tried as a network's minimum

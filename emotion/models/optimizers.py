@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from emotion.errors import ConfigError
-from emotion.schema import SGD, Adadelta, Adam, AdamW, OptimizerConfig, RMSprop
+from emotion.schema.learning import SGD, Adadelta, Adam, AdamW, OptimizerConfig, RMSprop
 
 ParamGroups = list[dict[str, Any]]
 

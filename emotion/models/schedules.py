@@ -7,7 +7,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR, ReduceLROnPlateau
 
 from emotion.registry import Named
-from emotion.schema import (
+from emotion.schema.learning import (
     ConstantSchedule,
     CosineSchedule,
     CyclicCosineSchedule,

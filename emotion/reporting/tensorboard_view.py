@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from emotion.errors import EmotionError
 from emotion.reporting.album import ImageLookup
 from emotion.runs import RunFolder
-from emotion.schema import TensorboardLogger
+from emotion.schema.machine import TensorboardLogger
 
 
 class TensorboardView:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from emotion.errors import EmotionError
-from emotion.schema import WandbLogger
+from emotion.schema.machine import WandbLogger
 
 NAME = "emotion"
 _CONFUSION = {"Actual": "Actual", "Predicted": "Predicted", "nPredictions": "nPredictions"}

@@ -27,7 +27,8 @@ from emotion.reporting.evidence import PART_NAMES
 from emotion.reporting.mistakes import most_confident
 from emotion.reporting.sweep import frame
 from emotion.runs import JOBS, Part, RunFolder
-from emotion.schema import WandbLogger, path_keys
+from emotion.schema import path_keys
+from emotion.schema.machine import WandbLogger
 from emotion.sweeps import SweepFolder
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from emotion.errors import RunError
 from emotion.models import network as door
 from emotion.models.classifier import ExpressionClassifier
 from emotion.models.device import DevicePreprocess
-from emotion.schema import MachineConfig, RunConfig
+from emotion.schema import RunConfig
+from emotion.schema.machine import MachineConfig
 from emotion.training import environment, init_from
 
 NAN_CHECK_STEPS_GPU = 50

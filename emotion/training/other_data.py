@@ -15,7 +15,8 @@ from emotion.evaluation.predictions import Predictions
 from emotion.labels import ClassMap, shared
 from emotion.predictor import Predictor
 from emotion.runs import RunFolder
-from emotion.schema import DataConfig, MachineConfig
+from emotion.schema.data import DataConfig
+from emotion.schema.machine import MachineConfig
 from emotion.training.assemble import choose_device
 from emotion.training.console import Log
 from emotion.training.init_from import ancestors

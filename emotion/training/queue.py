@@ -25,7 +25,8 @@ from pathlib import Path
 from typing import Any
 
 from emotion.errors import ConfigError, EmotionError, RunError
-from emotion.schema import LoggerConfig, RunConfig, WandbLogger, validate
+from emotion.schema import RunConfig, validate
+from emotion.schema.machine import LoggerConfig, WandbLogger
 from emotion.sweeps import SweepFolder
 from emotion.training import environment
 from emotion.training.folder import HeldError, Status, locked, new_attempt, now, read_status

@@ -7,7 +7,8 @@ from typing import Protocol
 from emotion import registry
 from emotion.reporting.album import ImageLookup
 from emotion.runs import RunFolder
-from emotion.schema import LoggerConfig, RunConfig
+from emotion.schema import RunConfig
+from emotion.schema.machine import LoggerConfig
 
 
 class View(Protocol):

@@ -20,7 +20,7 @@ from emotion.data.recognise import data_sets, needs_root, recognise
 from emotion.errors import ConfigError, DataError
 from emotion.evaluation import label_errors, predictions
 from emotion.runs import RunFolder
-from emotion.schema import Fer2013Data, LfwMsData
+from emotion.schema.data import Fer2013Data, LfwMsData
 from tests.data.conftest import fer_folders  # noqa: F401  a fixture
 
 DRAWN = ("data=drawn", "data.count=140", "data.imbalance=0")

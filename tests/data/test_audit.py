@@ -20,7 +20,7 @@ from emotion.data.table import SampleTable, rejections
 from emotion.launch import compose
 from emotion.reporting import audit_page
 from emotion.reporting.report import render
-from emotion.schema import Fer2013Data
+from emotion.schema.data import Fer2013Data
 from tests.reporting.page_tree import parse
 
 CLASSES = ("neutral", "anger")

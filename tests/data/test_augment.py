@@ -16,7 +16,7 @@ from emotion.data import augment, augment_device
 from emotion.data.drawn import DrawnFaces
 from emotion.data.preparation import Preparation
 from emotion.registry import Named
-from emotion.schema import AugmentBasic, AugmentNone, AugmentRand, AugmentTrivial
+from emotion.schema.images import AugmentBasic, AugmentNone, AugmentRand, AugmentTrivial
 
 RNG = np.random.default_rng(0)
 IMAGE = RNG.integers(0, 256, (24, 24, 1), dtype=np.uint8)

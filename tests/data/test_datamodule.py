@@ -25,7 +25,7 @@ from emotion.data.preparation import Preparation
 from emotion.data.splits import make_split
 from emotion.data.store import Store, prepare
 from emotion.data.table import SampleTable
-from emotion.schema import (
+from emotion.schema.images import (
     AugmentBasic,
     AugmentNone,
     AugmentRand,

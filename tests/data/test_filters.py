@@ -12,7 +12,8 @@ from emotion.data.drawn import DrawnFaces
 from emotion.data.filters import Filter, Values
 from emotion.data.preparation import Preparation
 from emotion.errors import DataError
-from emotion.schema import ClaheFilter, EdgesFilter, NoFilter, validate
+from emotion.schema import validate
+from emotion.schema.images import ClaheFilter, EdgesFilter, NoFilter
 
 RNG = np.random.default_rng(0)
 ROW, COLUMN = np.mgrid[:48, :48]

@@ -11,7 +11,7 @@ import pytest
 from emotion import counter
 from emotion.data import augment
 from emotion.errors import ConfigError
-from emotion.schema import AugmentAlbumentations
+from emotion.schema.images import AugmentAlbumentations
 
 IMAGES = np.stack([np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)] * 12)
 STREAMS = counter.mix(0, np.arange(12))
@@ -69,7 +69,7 @@ def test_importing_albumentations_asks_the_network_for_nothing() -> None:
         "import socket\n"
         "def refuse(*a, **k): raise SystemExit('asked the network')\n"
         "socket.getaddrinfo = socket.create_connection = refuse\n"
-        "from emotion.data import augment; from emotion.schema import AugmentAlbumentations\n"
+        "from emotion.data import augment; from emotion.schema.images import AugmentAlbumentations\n"
         "augment.build(AugmentAlbumentations())\n"
     )
     environment = {k: v for k, v in os.environ.items() if k != "NO_ALBUMENTATIONS_UPDATE"}

@@ -18,7 +18,7 @@ from emotion.data.store import Store, prepare
 from emotion.data.table import SampleTable
 from emotion.errors import ConfigError, DataError
 from emotion.launch import compose
-from emotion.schema import DrawnData, Fer2013Data
+from emotion.schema.data import DrawnData, Fer2013Data
 from emotion.training.identity import digest, essence
 
 

@@ -14,7 +14,7 @@ from emotion.data.splits import Split
 from emotion.data.store import Store, prepare
 from emotion.data.table import SampleTable
 from emotion.errors import DataError
-from emotion.schema import AugmentNone, NaturalSampling
+from emotion.schema.images import AugmentNone, NaturalSampling
 
 pytestmark = pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")  # on few cores
 LABELS = [0, 1, 2, 0, 1, 2]

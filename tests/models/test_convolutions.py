@@ -18,7 +18,7 @@ from emotion.models.convolutions import (
     _strided_input_gradient,
     use_faster_convolutions,
 )
-from emotion.schema import LinearHead, ModelConfig
+from emotion.schema.model import LinearHead, ModelConfig
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from emotion.errors import ConfigError
 from emotion.models import network as door
 from emotion.models.layers import Dropout, clip_norms, kernels, l2_penalty, parameters_below
-from emotion.schema import LinearHead, MlpHead, ModelConfig
+from emotion.schema.model import LinearHead, MlpHead, ModelConfig
 
 
 def resnet(**keys: object) -> door.Network:

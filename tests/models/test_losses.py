@@ -15,11 +15,11 @@ from emotion.models.losses import (
     logit_adjusted,
 )
 from emotion.registry import builder, entries
-from emotion.schema import BalancedSoftmax as BalancedSoftmaxConfig
-from emotion.schema import CrossEntropy as CrossEntropyConfig
-from emotion.schema import Focal as FocalConfig
-from emotion.schema import Ldam as LdamConfig
-from emotion.schema import LogitAdjusted as LogitAdjustedConfig
+from emotion.schema.learning import BalancedSoftmax as BalancedSoftmaxConfig
+from emotion.schema.learning import CrossEntropy as CrossEntropyConfig
+from emotion.schema.learning import Focal as FocalConfig
+from emotion.schema.learning import Ldam as LdamConfig
+from emotion.schema.learning import LogitAdjusted as LogitAdjustedConfig
 
 COUNTS = torch.tensor([10, 30, 60])
 

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from emotion.errors import ConfigError, RunError
 from emotion.models import network as door
 from emotion.models.heads import cosine, linear, mlp
-from emotion.schema import CosineHead, LinearHead, MlpHead, ModelConfig
+from emotion.schema.model import CosineHead, LinearHead, MlpHead, ModelConfig
 
 
 def weights(module: torch.nn.Module) -> int:

@@ -25,7 +25,7 @@ from emotion.models.saliency import (
     saliency,
 )
 from emotion.reporting import figures
-from emotion.schema import LinearHead
+from emotion.schema.model import LinearHead
 
 
 class Tiny(nn.Module):

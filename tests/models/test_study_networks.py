@@ -13,7 +13,7 @@ from emotion.errors import ConfigError
 from emotion.launch import compose
 from emotion.models import network as door
 from emotion.registry import entries
-from emotion.schema import HeadConfig, LinearHead, MlpHead, ModelConfig
+from emotion.schema.model import HeadConfig, LinearHead, MlpHead, ModelConfig
 from emotion.studies.study import load
 from emotion.studies.tasks import tasks_of
 

@@ -8,7 +8,7 @@ import pytest
 from emotion.commands.wandb import dashboard
 from emotion.errors import EmotionError
 from emotion.reporting.wandb_dashboard import create, specification, workspace
-from emotion.schema import WandbLogger
+from emotion.schema.machine import WandbLogger
 
 FACES = WandbLogger(project="faces", entity="lab")
 

@@ -5,7 +5,7 @@ import pytest
 
 from emotion.errors import ConfigError
 from emotion.launch import compose
-from emotion.schema import CallbacksConfig, EarlyStopping
+from emotion.schema.learning import CallbacksConfig, EarlyStopping
 from emotion.training.identity import digest, essence
 
 DATA = "f" * 32

@@ -17,7 +17,7 @@ from emotion.launch import compose
 from emotion.models import network as door
 from emotion.models.classifier import ExpressionClassifier
 from emotion.runs import RunFolder
-from emotion.schema import HeadConfig, LinearHead, MlpHead, ModelConfig
+from emotion.schema.model import HeadConfig, LinearHead, MlpHead, ModelConfig
 from emotion.training import checkpoint, init_from
 from emotion.training.identity import digest, essence
 from tests.training.conftest import TINY

@@ -24,7 +24,7 @@ from emotion.launch import compose
 from emotion.models import optimizers
 from emotion.models.classifier import ExpressionClassifier
 from emotion.runs import RunFolder
-from emotion.schema import SGD, Adam, AdamW
+from emotion.schema.learning import SGD, Adam, AdamW
 from emotion.training import assemble, environment, precision, threads
 from tests.training.conftest import TINY
 

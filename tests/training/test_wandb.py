@@ -17,7 +17,7 @@ from emotion.models.classifier import ExpressionClassifier
 from emotion.reporting.sweep import write_tables
 from emotion.reporting.wandb_view import WandbView, sync_run, sync_sweep
 from emotion.runs import RunFolder
-from emotion.schema import WandbLogger
+from emotion.schema.machine import WandbLogger
 from emotion.sweeps import SweepFolder
 from emotion.training import queue
 from emotion.training.derived import write_ensemble

@@ -25,7 +25,7 @@ from emotion.data.store import prepare
 from emotion.data.table import SampleTable
 from emotion.errors import DataError
 from emotion.registry import entries
-from emotion.schema import DataConfig
+from emotion.schema.data import DataConfig
 
 COUNT, SEED = 32, 5
 OPTIONS: dict[str, dict[str, Any]] = {"csv": {"split": "split", "group": "person"}, "lfw_ms": {"part": "all"}}

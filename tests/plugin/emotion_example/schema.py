@@ -5,7 +5,9 @@ from typing import Literal
 from pydantic import Field
 
 from emotion.registry import Named, register
-from emotion.schema import DataConfig, LossConfig, ModelConfig
+from emotion.schema.data import DataConfig
+from emotion.schema.learning import LossConfig
+from emotion.schema.model import ModelConfig
 
 
 class StripesData(DataConfig):
