@@ -14,7 +14,7 @@ import yaml
 from emotion import atomic
 from emotion.errors import RunError
 from emotion.evaluation import predictions
-from emotion.runs import SCORED, Part, RunFolder
+from emotion.runs import SCORED, RunFolder, TableName
 from emotion.schema import RunConfig, path_keys, validate
 
 LIMIT_BYTES = 300 * 1024
@@ -25,7 +25,11 @@ class TooLargeError(RunError):
 
 
 def keep(
-    run: RunFolder, target: Path, command: str, limit_bytes: int | None, needed: Collection[Part] = SCORED
+    run: RunFolder,
+    target: Path,
+    command: str,
+    limit_bytes: int | None,
+    needed: Collection[TableName] = SCORED,
 ) -> Path:
     """Copy a run's tables and facts to `target`, replacing what is there.
 

@@ -15,8 +15,8 @@ from emotion.errors import RunError
 FORMAT = 1
 JOBS = "jobs.json"  # what a sweep's folder has and a run's hasn't
 
-Part = Literal["val", "test", "official_test", "val_last"]
-SCORED: tuple[Part, ...] = ("val", "test", "official_test")  # those that metrics.json has
+TableName = Literal["val", "test", "official_test", "val_last"]  # of predictions in a run folder
+SCORED: tuple[TableName, ...] = ("val", "test", "official_test")  # those that metrics.json has
 
 
 @dataclass(frozen=True)
@@ -62,17 +62,17 @@ class RunFolder:
     def file(self, name: str) -> Path:
         return self.path / name
 
-    def predictions(self, part: Part) -> Path:
+    def predictions(self, part: TableName) -> Path:
         return self.path / "predictions" / f"{part}.parquet"
 
     def snapshot_weights(self, number: int) -> Path:
         """The weights at the end of a cycle of `schedule=cyclic_cosine`, counted from 1; written as `best.ckpt` is."""
         return self.path / "checkpoints" / f"snapshot_{number}.ckpt"
 
-    def snapshot_predictions(self, number: int, part: Part) -> Path:
+    def snapshot_predictions(self, number: int, part: TableName) -> Path:
         return self.path / "predictions" / f"snapshot_{number}" / f"{part}.parquet"
 
-    def snapshots(self, part: Part) -> list[Path]:
+    def snapshots(self, part: TableName) -> list[Path]:
         """The prediction tables of a part by the snapshots of a run, in the order of cycles."""
         found: list[Path] = []
         while (path := self.snapshot_predictions(len(found) + 1, part)).is_file():
@@ -82,7 +82,7 @@ class RunFolder:
     def checkpoint(self, which: Literal["best", "last"]) -> Path:
         return self.path / "checkpoints" / f"{which}.ckpt"
 
-    def has(self, part: Part) -> bool:
+    def has(self, part: TableName) -> bool:
         return self.predictions(part).is_file()
 
     @property

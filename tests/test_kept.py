@@ -7,7 +7,7 @@ import pytest
 
 from emotion import kept
 from emotion.evaluation import predictions
-from emotion.runs import Part, RunFolder
+from emotion.runs import RunFolder, TableName
 from tests.reporting import fakes
 
 
@@ -20,7 +20,7 @@ def a_run(place: Path, **splits: object) -> RunFolder:
 
 @pytest.mark.parametrize(("needed", "other"), [("test", "val"), ("val", "test")])
 def test_a_table_that_no_row_needs_is_left_out_where_all_are_too_large(
-    tmp_path: Path, needed: Part, other: Part
+    tmp_path: Path, needed: TableName, other: TableName
 ) -> None:
     run = a_run(tmp_path / "run")
     whole = kept.size_of(kept.keep(run, tmp_path / "whole", "make", None, {needed}))

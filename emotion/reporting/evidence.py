@@ -18,7 +18,7 @@ from emotion.evaluation import metrics, predictions
 from emotion.evaluation.intervals import Interval
 from emotion.evaluation.predictions import Predictions
 from emotion.kept import without_paths
-from emotion.runs import SCORED, Part, RunFolder
+from emotion.runs import SCORED, RunFolder, TableName
 
 PERSON = "person"  # what stands for a network's name where a person has answered a quiz
 PART_NAMES = {"train": "training", "val": "validation", "test": "test", "official_test": "official test"}
@@ -169,7 +169,7 @@ class Subject:
                 found[part] = Evidence(table, self.resamples)
         return found
 
-    def _table(self, part: Part) -> Predictions | None:
+    def _table(self, part: TableName) -> Predictions | None:
         return predictions.read(self.run.predictions(part)) if self.run.has(part) else None
 
     @property

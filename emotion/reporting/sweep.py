@@ -20,7 +20,7 @@ from emotion.reporting import tables
 from emotion.reporting.page import Listing, Matrix, Page, Section, Sheet
 from emotion.reporting.report import render
 from emotion.reporting.tables import Cell, Column, Table
-from emotion.runs import Part, RunFolder
+from emotion.runs import RunFolder, TableName
 from emotion.sweeps import SweepFolder
 
 HEADLINE = ("accuracy", "balanced_accuracy", "f1_macro")
@@ -33,7 +33,7 @@ class Configuration:
     choices: dict[str, str]
     runs: tuple[RunFolder, ...]
 
-    def tables_of(self, part: Part) -> list[Predictions]:
+    def tables_of(self, part: TableName) -> list[Predictions]:
         """The tables of the finished runs."""
         found = []
         for run in self.runs:

@@ -26,7 +26,7 @@ from emotion.reporting.album import ImageLookup
 from emotion.reporting.evidence import PART_NAMES
 from emotion.reporting.mistakes import most_confident
 from emotion.reporting.sweep import frame
-from emotion.runs import JOBS, Part, RunFolder
+from emotion.runs import JOBS, RunFolder, TableName
 from emotion.schema import path_keys
 from emotion.schema.machine import WandbLogger
 from emotion.sweeps import SweepFolder
@@ -123,7 +123,7 @@ class WandbView:
 
     def _judged(self, folder: RunFolder) -> dict[str, Any]:
 
-        part: Part = "test" if folder.has("test") else "val"
+        part: TableName = "test" if folder.has("test") else "val"
         table = predictions.read(folder.predictions(part))
         counts = metrics.confusion_matrix(table.labels, table.predicted, len(table.classes))
         scores = metrics.compute(table.labels, table.probabilities, table.classes)

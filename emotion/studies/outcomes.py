@@ -16,7 +16,7 @@ from emotion.evaluation.paired import between
 from emotion.evaluation.predictions import Predictions
 from emotion.evaluation.published import Beside, Gap, Measured, beside, measure
 from emotion.reporting import numbers
-from emotion.runs import Part, RunFolder
+from emotion.runs import RunFolder, TableName
 from emotion.studies.study import PROFILES, Profile, Row, Study, network_of
 from emotion.studies.tasks import Results, changed, runs_needed
 
@@ -194,7 +194,7 @@ def gather(
 
 
 def _outcome(study: Study, row: Row, profile: Profile, runs: Sequence[RunFolder]) -> Outcome:
-    part: Part = row.published.part
+    part: TableName = row.published.part
     known = Outcome(
         row, profile, runs_needed(study, row, profile), changed(study, row, profile), runs=tuple(runs)
     )

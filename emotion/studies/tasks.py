@@ -11,7 +11,7 @@ from typing import Any
 from emotion import kept
 from emotion.atomic import write_json
 from emotion.errors import RunError
-from emotion.runs import Part, RunFolder
+from emotion.runs import RunFolder, TableName
 from emotion.studies.study import PROFILES, Profile, Row, Study, load
 
 FORMAT = 1
@@ -70,7 +70,7 @@ class Task:
         return hashlib.sha256(json.dumps(asked, sort_keys=True).encode()).hexdigest()[:16]
 
     @property
-    def scored(self) -> set[Part]:
+    def scored(self) -> set[TableName]:
         """The parts that tables score: for this row, for those computed from its runs, and the official test part."""
         name = self.row.name
         rows = [row for row in self.study.rows if name in (row.name, row.runs_of, *row.ensemble)]

@@ -14,7 +14,7 @@ from emotion.errors import DataError, RunError
 from emotion.evaluation import ensemble, predictions
 from emotion.evaluation.metrics import compute, to_json
 from emotion.evaluation.predictions import Predictions
-from emotion.runs import FORMAT, SCORED, Part, RunFolder
+from emotion.runs import FORMAT, SCORED, RunFolder, TableName
 from emotion.training.environment import code_version, version
 from emotion.training.folder import now
 
@@ -37,7 +37,7 @@ def write_ensemble(runs: Sequence[RunFolder], target: Path, command: str) -> Run
             f"expected two runs or more, or one with snapshots (schedule=cyclic_cosine), found {runs[0].path} alone "
             "and without."
         )
-    found: dict[Part, Predictions] = {}
+    found: dict[TableName, Predictions] = {}
     problem = "no part of which all runs have predictions"
     for part in SCORED:
         tables = _snapshot_tables(runs[0], part) if snapshots else _tables(runs, part)
@@ -70,14 +70,14 @@ def write_ensemble(runs: Sequence[RunFolder], target: Path, command: str) -> Run
     )
 
 
-def _tables(runs: Sequence[RunFolder], part: Part) -> list[Predictions]:
+def _tables(runs: Sequence[RunFolder], part: TableName) -> list[Predictions]:
     """The runs' predictions of a part; [] where one has none."""
     if not all(run.has(part) for run in runs):
         return []
     return [predictions.read(run.predictions(part)) for run in runs]
 
 
-def _snapshot_tables(run: RunFolder, part: Part) -> list[Predictions]:
+def _snapshot_tables(run: RunFolder, part: TableName) -> list[Predictions]:
     return [
         predictions.read(path).with_meta(run=f"{run.name} {path.parent.name}") for path in run.snapshots(part)
     ]
@@ -86,7 +86,7 @@ def _snapshot_tables(run: RunFolder, part: Part) -> list[Predictions]:
 def write_derived(
     runs: Sequence[RunFolder],
     target: Path,
-    tables: Mapping[Part, Predictions],
+    tables: Mapping[TableName, Predictions],
     *,
     kind: str,
     title: str,

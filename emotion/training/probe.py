@@ -11,7 +11,7 @@ import torch
 from emotion.data.store import Store
 from emotion.evaluation.predictions import Meta, from_arrays
 from emotion.predictor import Predictor
-from emotion.runs import Part, RunFolder
+from emotion.runs import RunFolder, TableName
 from emotion.schema import validate
 from emotion.training.derived import write_derived
 from emotion.training.own_data import as_trained
@@ -37,7 +37,7 @@ def write_probe(run: RunFolder, head: Head, target: Path, command: str) -> RunFo
     predictor = Predictor.from_run(run.path)
     store, split = as_trained(run)
     started = time.perf_counter()
-    parts: tuple[Part, ...] = ("val", "test")
+    parts: tuple[TableName, ...] = ("val", "test")
     rows = {part: split.part(part) for part in ("train", *parts)}
     features = {part: features_of(predictor, store, where) for part, where in rows.items()}
     labels = {part: store.labels[where] for part, where in rows.items()}

@@ -28,7 +28,7 @@ from emotion.data.table import rejected_line
 from emotion.errors import EmotionError
 from emotion.models.classifier import ExpressionClassifier
 from emotion.reporting import numbers
-from emotion.runs import FORMAT, Part, RunFolder
+from emotion.runs import FORMAT, RunFolder, TableName
 from emotion.schema import RunConfig
 from emotion.training import checkpoint, compilation, environment, precision
 from emotion.training.assemble import (
@@ -313,7 +313,7 @@ class Run:
         assert keeper.best is not None
         self.log(f"best epoch {keeper.best['epoch'] + 1}: {keeper.best['metric']} {keeper.best['value']:.4f}")
         evaluating = time.perf_counter()
-        parts: tuple[Part, ...] = ("val", *_tests(data)) if config.evaluation.test else ("val",)
+        parts: tuple[TableName, ...] = ("val", *_tests(data)) if config.evaluation.test else ("val",)
         if config.fold is not None:
             parts = (*parts, "val_last")
         classifier = self.scoring.evaluate(data, device, parts)
@@ -370,7 +370,7 @@ def _batches(config: RunConfig, data: ExpressionDataModule) -> int:
     return max(1, int(limit * every)) if isinstance(limit, float) else min(limit, every)
 
 
-def _tests(data: ExpressionDataModule) -> tuple[Part, ...]:
+def _tests(data: ExpressionDataModule) -> tuple[TableName, ...]:
     """The parts that are scored once, at the end."""
     return ("test", OFFICIAL_TEST) if len(data.split.official_test) else ("test",)
 

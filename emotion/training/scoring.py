@@ -15,7 +15,7 @@ from emotion.models import network as door
 from emotion.models.classifier import ExpressionClassifier
 from emotion.models.device import DevicePreprocess
 from emotion.reporting.report import write_report
-from emotion.runs import FORMAT, SCORED, Part, RunFolder
+from emotion.runs import FORMAT, SCORED, RunFolder, TableName
 from emotion.schema import RunConfig
 from emotion.training import checkpoint
 from emotion.training.console import Log
@@ -34,7 +34,7 @@ class Scoring:
     log: Log
 
     def evaluate(
-        self, data: ExpressionDataModule, device: torch.device, parts: tuple[Part, ...]
+        self, data: ExpressionDataModule, device: torch.device, parts: tuple[TableName, ...]
     ) -> ExpressionClassifier:
         """Write the prediction tables of `parts` by the best weights (`val_last`: the last ones) and by snapshots."""
         best = checkpoint.load_weights(self.folder.checkpoint("best"))
@@ -62,7 +62,7 @@ class Scoring:
         classifier: ExpressionClassifier,
         data: ExpressionDataModule,
         device: torch.device,
-        part: Part,
+        part: TableName,
         *,
         selected: bool = False,
         said: str = "",

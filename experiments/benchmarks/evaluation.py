@@ -28,13 +28,13 @@ from emotion.evaluation import predictions
 from emotion.evaluation.intervals import RESAMPLES, bootstrap, estimate, units_of
 from emotion.evaluation.metrics import Evaluator
 from emotion.reporting.report import write_report
-from emotion.runs import Part, RunFolder
+from emotion.runs import RunFolder, TableName
 
 KEPT = Path(__file__).resolve().parents[1] / "first_light" / "results"
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 QUIET = ("--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage")  # fmt: skip
-PARTS: tuple[Part, ...] = ("val", "test")
+PARTS: tuple[TableName, ...] = ("val", "test")
 EPOCHS = 100
 
 

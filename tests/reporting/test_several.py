@@ -17,7 +17,7 @@ from emotion.launch import compose
 from emotion.reporting.contenders import contenders, differing
 from emotion.reporting.evidence import Subject
 from emotion.reporting.report import make_page, render
-from emotion.runs import Part, RunFolder
+from emotion.runs import RunFolder, TableName
 from tests.reporting import fakes
 from tests.reporting.page_tree import Node, cells, number, parse, table_with
 
@@ -208,7 +208,7 @@ def test_stars_of_the_ranking_are_explained(tmp_path: Path) -> None:
     assert "* interval not reliable: c has 4 images (under 10)" in sheet.text
 
 
-def in_groups(run: RunFolder, part: Part, groups: int) -> RunFolder:
+def in_groups(run: RunFolder, part: TableName, groups: int) -> RunFolder:
     """The same run with its images of so many persons."""
     table = predictions.read(run.predictions(part))
     persons = pl.Series("group", [f"person {row % groups}" for row in range(len(table))])
