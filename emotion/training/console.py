@@ -1,8 +1,12 @@
 """What a run prints, and keeps in log.txt: a few lines, one an epoch."""
 
 import sys
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
+from statistics import median
+
+_RECENT = 5
 
 
 class Log:
@@ -46,6 +50,15 @@ def epoch_line(row: dict[str, float], epochs: int, left_s: float, best: bool) ->
         f"val {row['val/loss']:.3f} {row['val/accuracy']:5.1%} bal {row['val/balanced_accuracy']:5.1%}  "
         f"{row['seconds']:.1f} s {row['images_per_s']:,.0f} img/s {duration(left_s)} left{' *' if best else ''}"
     )
+
+
+def remaining_s(history: Sequence[dict[str, float]], epochs: int) -> float:
+    """Seconds that the remaining epochs will take: the median of the last ones each, whatever held up a single one.
+
+    >>> remaining_s([{"seconds": seconds} for seconds in (900.0, 10.0, 11.0, 12.0)], epochs=6)
+    23.0
+    """
+    return median(row["seconds"] for row in history[-_RECENT:]) * (epochs - len(history))
 
 
 def duration(seconds: float) -> str:

@@ -40,7 +40,7 @@ from emotion.training.assemble import (
     probe_batch,
 )
 from emotion.training.callbacks import Bar, EpochKeeper
-from emotion.training.console import Log, epoch_line, is_terminal
+from emotion.training.console import Log, epoch_line, is_terminal, remaining_s
 from emotion.training.evaluate import cost
 from emotion.training.folder import Status, now, read_status, write_config
 from emotion.training.measured import Measured, work_of
@@ -230,12 +230,11 @@ class Run:
         epochs = config.trainer.max_epochs
 
         def on_epoch(row: dict[str, float], keeper: EpochKeeper) -> None:
-            done = int(row["epoch"]) + 1
-            left = keeper.train_s / done * (epochs - done)
             assert keeper.best is not None
+            left = remaining_s(keeper.history, epochs)
             self.log(epoch_line(row, epochs, left, keeper.best["epoch"] == row["epoch"]))
             seconds = {"train": round(keeper.train_s, 1), "total": round(time.perf_counter() - started, 1)}
-            status.update(epoch=done, best=keeper.best, seconds=seconds)
+            status.update(epoch=len(keeper.history), best=keeper.best, seconds=seconds)
             shown.epoch(row, keeper.confusions[-1])
 
         keeper = EpochKeeper(config, folder, self.description(classifier), on_epoch)
