@@ -11,6 +11,7 @@ from emotion.errors import ConfigError
 from emotion.models import networks  # noqa: F401  registers them with timm
 from emotion.models.optimizers import parameter_groups
 from emotion.models.schedules import finished_cycle
+from emotion.schema.learning import AdamW, CosineSchedule, CyclicCosineSchedule, PlateauSchedule
 
 
 def stepper(name: str, **keys: object) -> torch.optim.Optimizer:
@@ -95,10 +96,10 @@ def test_cyclic_cosine_is_torch_s_warm_restarts() -> None:
 
 
 def test_a_cycle_ends_with_an_epoch() -> None:
-    config = schema.CyclicCosineSchedule(cycles=3)
+    config = CyclicCosineSchedule(cycles=3)
     found = [finished_cycle(config, epoch, 12) for epoch in range(12)]
     assert found == [None, None, None, 1, None, None, None, 2, None, None, None, 3]
-    assert finished_cycle(schema.CosineSchedule(), 11, 12) is None
+    assert finished_cycle(CosineSchedule(), 11, 12) is None
     with pytest.raises(ConfigError, match="found 5 cycles in trainer.max_epochs=12; one of 2, 3, 4, 6, 12"):
         schema.validate({"schedule": {"name": "cyclic_cosine"}, "trainer": {"max_epochs": 12}})
 
@@ -120,7 +121,7 @@ def test_constant_is_constant() -> None:
 
 
 def test_plateau_waits_for_the_metric() -> None:
-    config = schema.PlateauSchedule(factor=0.1, patience=1)
+    config = PlateauSchedule(factor=0.1, patience=1)
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
     schedule = registry.builder("schedule", "plateau")(config, optimizer, 10, 10, "max")
     found = []
@@ -140,7 +141,7 @@ def test_layer_decay_is_timm_s() -> None:
     }
     head = network.fc
     network.reset_classifier(0)
-    config = schema.AdamW(lr=0.1, layer_decay=0.5)
+    config = AdamW(lr=0.1, layer_decay=0.5)
     found = {id(p): g["lr"] for g in parameter_groups(network, head, config) for p in g["params"]}
     assert found == pytest.approx(expected)
     assert found[id(network.conv1.weight)] < found[id(network.layer4[1].conv2.weight)] == pytest.approx(0.05)
@@ -150,7 +151,7 @@ def test_layer_decay_is_timm_s() -> None:
 def test_layer_decay_of_the_studies_networks_falls_towards_the_input(name: str) -> None:
     with torch.device("meta"):
         backbone = timm.create_model(name, num_classes=0)
-    groups = parameter_groups(backbone, nn.Linear(4, 2), schema.AdamW(lr=0.1, head_lr=1.0, layer_decay=0.5))
+    groups = parameter_groups(backbone, nn.Linear(4, 2), AdamW(lr=0.1, head_lr=1.0, layer_decay=0.5))
     rates = {id(p): g["lr"] for g in groups for p in g["params"]}
     in_order = [rates[id(p)] for p in backbone.parameters()]
     assert in_order == sorted(in_order)
@@ -160,14 +161,14 @@ def test_layer_decay_of_the_studies_networks_falls_towards_the_input(name: str) 
 
 def test_layer_decay_without_known_layers_is_said() -> None:
     with pytest.raises(ConfigError, match=r"optimizer.layer_decay: .* found Sequential without"):
-        parameter_groups(nn.Sequential(nn.Linear(2, 2)), nn.Linear(2, 2), schema.AdamW(layer_decay=0.5))
+        parameter_groups(nn.Sequential(nn.Linear(2, 2)), nn.Linear(2, 2), AdamW(layer_decay=0.5))
 
 
 def test_parameters_that_are_trained_later_are_in_the_groups() -> None:
     backbone, head = nn.Linear(4, 4), nn.Linear(4, 2)
     backbone.requires_grad_(False)
-    assert len(parameter_groups(backbone, head, schema.AdamW())) == 2
-    groups = parameter_groups(backbone, head, schema.AdamW(), later=list(backbone.parameters()))
+    assert len(parameter_groups(backbone, head, AdamW())) == 2
+    groups = parameter_groups(backbone, head, AdamW(), later=list(backbone.parameters()))
     assert [id(p) for g in groups for p in g["params"]] == [
         id(p) for p in (*backbone.parameters(), *head.parameters())
     ]
