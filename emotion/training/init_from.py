@@ -124,7 +124,10 @@ def refuse_seen_images(path: Path, split: Split, store: Store) -> None:
 
 
 def _refuse_seen_by(run: RunFolder, split: Split, store: Store) -> None:
-    if run.splits["hash"]["train"] == split.manifest["hash"]["train"]:
+    same_data = (
+        run.splits["data"]["fingerprint"] == store.fingerprint
+    )  # else the same ids may be other pictures
+    if same_data and run.splits["hash"]["train"] == split.manifest["hash"]["train"]:
         return
     judged = _held_out(store, split)
     prepared = at_hand(run)

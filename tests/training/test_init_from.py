@@ -1,11 +1,14 @@
 """Starting from another run's weights, and training in two stages."""
 
+import itertools
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 import torch
 
@@ -189,6 +192,22 @@ def test_another_folder_is_another_data_set(
     start(earlier, *other, cached=cached)
     with pytest.raises(RunError, match="among its training images"):
         start(earlier, "data=folder", f"data.root={tmp_path}/one", "fold=0", "folds=2", cached=cached)
+
+
+def test_the_same_names_of_other_pictures_hide_nothing(train_on: Train, start: Start, tmp_path: Path) -> None:
+    """Two folders with the same file names in each part; what the one trains on the other is tested on."""
+    noise = np.random.default_rng(0)
+    swapped = {"train": "test", "test": "train", "val": "val"}
+    for part, kind, number in itertools.product(swapped, "ab", range(10)):
+        face = noise.integers(0, 256, (48, 48), dtype=np.uint8)
+        for root, its_part in (("one", part), ("other", swapped[part])):
+            file = tmp_path / root / its_part / kind / f"{number}.png"
+            file.parent.mkdir(parents=True, exist_ok=True)
+            assert cv2.imwrite(str(file), face)
+    earlier = train_on("data=folder", f"data.root={tmp_path}/one")
+    start(earlier, "data=folder", f"data.root={tmp_path}/one")
+    with pytest.raises(RunError, match="found 20 of them among its training images"):
+        start(earlier, "data=folder", f"data.root={tmp_path}/other")
 
 
 def test_the_same_pictures_are_noticed_under_any_name(train_on: Train, start: Start, tmp_path: Path) -> None:
