@@ -14,6 +14,7 @@ from typing import Any
 from emotion import schema
 from emotion.errors import ConfigError, EmotionError
 from emotion.registry import entries
+from emotion.schema.choices import DEFAULTS
 from emotion.training.environment import TYPED
 
 CONFIG_NAME = "train"
@@ -93,7 +94,8 @@ def _against_experiment(arguments: Sequence[str], folders: tuple[Path, ...]) -> 
 
     `experiment=demo augment=none` means demo without augmentation, not none with demo's rotation: keys that the choice
     doesn't have go. `experiment=demo augment=strong` means strong's strengths: what a file sets otherwise than the
-    schema's defaults stays as in the file.
+    schema's defaults stays as in the file. `experiment=… optimizer=sgd` means SGD's rates: another optimizer's say
+    nothing of it.
     """
     # without the pluses that an earlier pass, or the user, has put before a key
     typed = dict(argument.lstrip("+").partition("=")[::2] for argument in arguments)
@@ -103,15 +105,24 @@ def _against_experiment(arguments: Sequence[str], folders: tuple[Path, ...]) -> 
         own = _file(group, typed[group], folders)
         chosen = schema.schema_of(group, _registered(group, typed[group], folders))
         fields = chosen.model_fields if chosen else {}
+        afresh = group == "optimizer" and typed[group] != _chosen(sections, group)
         for key in sections[group] if fields else ():
             if f"{group}.{key}" in typed:
                 continue
             field = fields.get(key)
             if field is None:
                 changes.append(f"~{group}.{key}")
-            elif key in own and own[key] != field.default:
+            elif key in own and (afresh or own[key] != field.default):
                 changes.append(f"++{group}.{key}={json.dumps(own[key])}")
     return changes
+
+
+def _chosen(sections: dict[str, Any], group: str) -> str:
+    """The choice of a group in an experiment's file."""
+    for entry in sections.get("defaults", ()):
+        if isinstance(entry, dict) and f"override /{group}" in entry:
+            return str(entry[f"override /{group}"])
+    return DEFAULTS[group]
 
 
 def _registered(group: str, choice: str, folders: tuple[Path, ...]) -> str:

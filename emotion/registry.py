@@ -59,7 +59,14 @@ def register(group: str, name: str, schema: type[Named], builder: str | None = N
 @cache
 def _load_plugins() -> None:
     for point in entry_points(group="emotion.plugins"):
-        point.load()()
+        try:
+            register_all = point.load()
+        except (ImportError, AttributeError) as error:
+            raise ConfigError(
+                f"the plugin {point.name} ({point.value}) can't be imported: {error}. It may have been written for "
+                "another version of emotion; mend it, or uninstall its package."
+            ) from error
+        register_all()
 
 
 def entries(group: str) -> dict[str, Entry]:

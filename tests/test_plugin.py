@@ -74,6 +74,22 @@ assert "torch" not in sys.modules
     assert "model.pretrained: expected true or false, found 'maybe'" in done.stdout
 
 
+def test_a_plugin_of_another_version_is_named(environment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "lab.py").write_text("from emotion.schema import NoSuchSection\n")
+    info = tmp_path / "lab-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: lab\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text("[emotion.plugins]\nlab = lab:register_all\n")
+    code = "from emotion.launch import main; import sys; sys.argv[1:] = ['--cfg', 'job']; main()"
+    done = run(code, {**environment, "PYTHONPATH": str(tmp_path)})
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert (
+        "the plugin lab (lab:register_all) can't be imported: cannot import name 'NoSuchSection'"
+        in done.stderr
+    )
+
+
 def test_without_the_plugin_its_names_are_unknown() -> None:
     done = run("import emotion; emotion.train(['loss=poly', 'data=stripes'])", dict(os.environ))
     assert done.returncode != 0

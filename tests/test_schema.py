@@ -1,17 +1,19 @@
 import json
 import subprocess
 import sys
+from typing import Literal
 
 import pytest
 import yaml
 from pydantic import ValidationError, model_validator
 
-from emotion import schema
+from emotion import registry, schema
 from emotion.errors import ConfigError
 from emotion.launch import choices, compose, conf_dir, prepare
 from emotion.registry import entries
 from emotion.schema.errors import problems_of
 from emotion.schema.learning import LossConfig
+from emotion.schema.model import ModelConfig
 
 NAMED = [group for group in schema.GROUPS if entries(group) and group != "model"]
 
@@ -56,6 +58,15 @@ def test_seed_zero_is_a_seed() -> None:
             "'oversampl'; did you mean oversample?",
         ),
         ({"fold": 7}, "fold: expected null or 0 to 3 (folds=4), found 7"),
+        (
+            {"loss": {"weights_from_epoch": 20, "class_weights": "balanced"}, "trainer": {"max_epochs": 20}},
+            "loss.weights_from_epoch: expected less than trainer.max_epochs=20, found 20",
+        ),
+        (
+            {"model": {"freeze": ["backbone"], "freeze_epochs": 9}, "trainer": {"max_epochs": 9}},
+            "model.freeze_epochs: expected less than trainer.max_epochs=9, or null for layers that stay frozen, "
+            "found 9",
+        ),
         (
             {"callbacks": {"early_stopping": {"patienc": 1}}},
             "callbacks.early_stopping.patienc: unknown key of callbacks; did you mean patience?",
@@ -254,6 +265,20 @@ def test_json_schema_accepts_conf_and_refuses_a_typo() -> None:
         jsonschema.validate({"trainer": {"max_epoch": 3}}, checked)
 
 
+def test_json_schema_knows_a_plugin_s_network_beside_timm_s(monkeypatch: pytest.MonkeyPatch) -> None:
+    class LitNet(ModelConfig):
+        name: Literal["litnet"] = "litnet"
+        depth: int = 3
+
+    jsonschema = pytest.importorskip("jsonschema")
+    monkeypatch.setitem(registry._entries, "model", {"litnet": registry.Entry(LitNet, None)})
+    checked = schema.json_schema()
+    jsonschema.validate({"model": {"name": "resnet18"}}, checked)
+    jsonschema.validate({"model": {"name": "litnet", "depth": 4}}, checked)
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate({"model": {"name": "resnet18", "depth": 4}}, checked)
+
+
 def test_json_schema_names_every_group() -> None:
     assert set(schema.GROUPS) <= set(schema.json_schema()["properties"])
 
@@ -357,9 +382,20 @@ def test_a_typed_file_s_own_strengths_go_before_an_experiment_s() -> None:
     assert compose(line).model.pretrained  # resnet18's file sets no more than its name
 
 
+def test_an_experiment_s_learning_rates_are_of_its_optimizer() -> None:
+    line = ["experiment=fer2013_efficientnet_lite0", "data.root=/x"]
+    assert compose(line).optimizer.head_lr == 1e-2
+    assert compose([*line, "optimizer=adamw"]).optimizer == compose(line).optimizer
+    for name in ("sgd", "adadelta"):
+        assert compose([*line, f"optimizer={name}"]).optimizer == compose([f"optimizer={name}"]).optimizer
+    typed = compose([*line, "optimizer=sgd", "optimizer.lr=0.2"]).optimizer
+    assert (typed.lr, typed.head_lr) == (0.2, None)
+
+
 def test_preparing_twice_is_preparing_once() -> None:
     """A sweep's overrides pass through twice."""
     for typed in (
+        ["experiment=fer2013_efficientnet_lite0", "optimizer=sgd"],
         ["experiment=demo", "augment=none", "seed=1"],
         ["experiment=demo", "augment=strong", "augment.rotate_deg=3"],
     ):

@@ -9,7 +9,7 @@ from emotion.errors import ConfigError
 from emotion.registry import Group, entries
 from emotion.schema.choices import DEFAULTS, SINGLE, schema_of
 from emotion.schema.errors import leaves, meant, nearest, problems_of, suggest
-from emotion.schema.learning import CyclicCosineSchedule, TrainerConfig
+from emotion.schema.learning import CyclicCosineSchedule, LossConfig, TrainerConfig
 from emotion.schema.model import ModelConfig
 from emotion.schema.run import GROUPS, RunConfig, TopLevel, dotted_keys
 
@@ -69,6 +69,8 @@ def validate(plain: dict[str, Any]) -> RunConfig:
     schedule, trainer = sections.get("schedule"), sections.get("trainer")
     if isinstance(schedule, CyclicCosineSchedule) and isinstance(trainer, TrainerConfig):
         problems += _cycle_problems(schedule, trainer)
+    if isinstance(trainer, TrainerConfig):
+        problems += _late_problems(sections, trainer.max_epochs)
     if problems:
         count = "a problem" if len(problems) == 1 else f"{len(problems)} problems"
         raise ConfigError("\n  ".join([f"The configuration has {count}:", *problems]))
@@ -92,6 +94,21 @@ def _model_problems(model: ModelConfig) -> Iterator[str]:
         yield (
             f"model.freeze_epochs: expected null where nothing is frozen, found {model.freeze_epochs}; "
             "name the layers in model.freeze"
+        )
+
+
+def _late_problems(sections: dict[str, Group], epochs: int) -> Iterator[str]:
+    """Changes at an epoch that never comes: the run would pass for another method than it is."""
+    loss, model = sections.get("loss"), sections.get("model")
+    if isinstance(loss, LossConfig) and loss.class_weights != "none" and loss.weights_from_epoch >= epochs:
+        yield (
+            f"loss.weights_from_epoch: expected less than trainer.max_epochs={epochs}, "
+            f"found {loss.weights_from_epoch}"
+        )
+    if isinstance(model, ModelConfig) and model.freeze_epochs is not None and model.freeze_epochs >= epochs:
+        yield (
+            f"model.freeze_epochs: expected less than trainer.max_epochs={epochs}, or null for layers that stay "
+            f"frozen, found {model.freeze_epochs}"
         )
 
 

@@ -128,7 +128,7 @@ def json_schema() -> dict[str, Any]:
         if group in SINGLE:
             fields[group] = (SINGLE[group] | None, None)
             continue
-        schemas = [entry.schema for entry in entries(group).values()] or [ModelConfig]
+        schemas = _schemas_of(group)
         union: Any = schemas[0]
         for schema in schemas[1:]:
             union = union | schema
