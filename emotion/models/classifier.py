@@ -156,7 +156,13 @@ class ExpressionClassifier(pl.LightningModule):
             self.stop_on_nan()
         if self._penalised:  # not in the loss that is shown, which is then comparable with validation's
             loss = loss + l2_penalty(self._penalised, self.config.model.l2)
-        return loss
+        return loss if self.config.trainer.accumulate == 1 else loss * self._accumulated(batch_idx)
+
+    def _accumulated(self, batch: int) -> float:
+        """Makes up for Lightning's division by `trainer.accumulate` where the epoch's last step has fewer batches."""
+        every = self.config.trainer.accumulate
+        left = int(self.trainer.num_training_batches) - batch // every * every
+        return every / min(every, left)
 
     def _bound_norms(self) -> None:
         assert self.config.model.max_norm is not None

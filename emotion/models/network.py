@@ -3,7 +3,7 @@
 import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -106,12 +106,10 @@ def input_size(config: ModelConfig, store_size_px: int) -> int:
         for size_px in (store_size_px, *(edge for edge in _EDGES if edge > store_size_px)):
             if known.get("fixed_input_size"):
                 arguments["img_size"] = size_px
-            try:
+            with suppress(Exception):  # of any kind: timm's and the networks' own code
                 backbone = timm.create_model(config.name, num_classes=0, **arguments)
                 _feature_count(backbone, arguments["in_chans"], size_px)
-            except (TypeError, RuntimeError, ValueError, AssertionError):
-                continue
-            return size_px
+                return size_px
     return store_size_px  # it takes none: building it says why
 
 
@@ -173,7 +171,9 @@ def rebuild(description: dict[str, Any], pretrained: bool = False) -> Network:
             backbone = timm.create_model(name, pretrained=pretrained, num_classes=0, **arguments)
         use_faster_convolutions(backbone)
         features = _feature_count(backbone, arguments["in_chans"], size_px, flatten)
-    except (TypeError, RuntimeError, ValueError, AssertionError) as error:
+    except OSError as error:
+        raise RunError(f"{name} with {arguments}: a file of weights can't be read ({error!r}).") from error
+    except Exception as error:  # of any kind: timm's and the networks' own code meets what was typed
         others = "head.pool=network, another model.input_size" if flatten else "Another model.input_size"
         raise ConfigError(
             f"expected a network that can be built and takes {size_px}×{size_px} images, found that {name} with "

@@ -43,7 +43,7 @@ class EpochKeeper(lightning.Callback):
         self.confusions: list[list[list[int]]] = []
         self.best: dict[str, Any] | None = None
         self.train_s = 0.0
-        self._started = self._validating = 0.0
+        self._started = self._validating = self._lr = 0.0
         self._seen = 0
 
     @property
@@ -94,6 +94,14 @@ class EpochKeeper(lightning.Callback):
     def on_train_epoch_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         self._started = time.perf_counter()
 
+    def on_before_optimizer_step(
+        self,
+        trainer: lightning.Trainer,
+        pl_module: lightning.LightningModule,
+        optimizer: torch.optim.Optimizer,
+    ) -> None:
+        self._lr = optimizer.param_groups[0]["lr"]  # afterwards the schedule has set the next step's
+
     def on_validation_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         assert isinstance(pl_module, ExpressionClassifier)
         self._seen = pl_module.images_seen  # a GPU has done them all once it can say so
@@ -109,7 +117,7 @@ class EpochKeeper(lightning.Callback):
         row = {
             "epoch": trainer.current_epoch,
             "step": trainer.global_step,
-            "lr": trainer.optimizers[0].param_groups[0]["lr"],
+            "lr": self._lr,
             **totals,
             "seconds": round(seconds, 3),
             "images_per_s": round(self._seen / (self._validating - self._started), 1),

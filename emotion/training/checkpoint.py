@@ -7,6 +7,7 @@
 """
 
 import os
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ class AtomicCheckpointIO(CheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         path = Path(path)
         with atomic.replacing(path) as part:
-            torch.save(checkpoint, part)
+            _save(checkpoint, part)
             if path.exists():
                 os.replace(path, previous(path))
 
@@ -82,13 +83,29 @@ def network_state(contents: dict[str, Any]) -> dict[str, torch.Tensor]:
     return {k.removeprefix(inside): v for k, v in contents["state_dict"].items() if k.startswith(inside)}
 
 
+def _save(contents: dict[str, Any], path: Path) -> None:
+    try:
+        torch.save(contents, path)
+    except RuntimeError as error:  # torch's for a full disk, which it doesn't name
+        raise full_disk(path, _first_line(error)) from error
+
+
+def full_disk(path: Path, reason: object) -> RunError:
+    """What to say where a file of a run can't be written."""
+    free = shutil.disk_usage(path.parent).free / 2**20
+    return RunError(
+        f"{path.parent} can't be written to ({reason}); {free:,.0f} MiB are free there. What was saved before "
+        "is still there: make room and type the same command again, or move runs to another disk (machine.runs_dir)."
+    )
+
+
 def _first_line(error: Exception) -> str:
     return next(iter(str(error).splitlines()), type(error).__name__)
 
 
 def save_weights(path: Path, contents: dict[str, Any]) -> None:
     with atomic.replacing(path) as part:
-        torch.save({**formats.stamp(FORMAT), **contents}, part)
+        _save({**formats.stamp(FORMAT), **contents}, part)
 
 
 def load_weights(path: Path) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 import fcntl
 import json
 import os
-import shutil
 import socket
 import time
 from collections.abc import Iterator
@@ -21,6 +20,7 @@ from emotion.schema import RunConfig
 from emotion.training.environment import code_version, version
 
 LOCK, ATTEMPTS = "lock", "attempts"
+_MOVING = ".part"  # the end of an attempt's name until all of it is there
 _ORPHANS_S = 10.0  # torch's workers look for their parent every 5 s
 
 
@@ -163,17 +163,23 @@ def write_config(folder: RunFolder, config: RunConfig) -> None:
 def new_attempt(folder: RunFolder) -> None:
     """Move what the folder holds to attempts/<n>/."""
     kept = folder.path / ATTEMPTS
-    number = (
-        1 + max((int(p.name) for p in kept.iterdir() if p.name.isdigit()), default=0) if kept.is_dir() else 1
-    )
+    number = 1 + max((int(p.name) for p in kept.glob("[0-9]*")), default=0)
     contents = [p for p in folder.path.iterdir() if p.name not in (ATTEMPTS, LOCK)]
     if contents:
-        # moved as a whole under a temporary name first, so that a kill in between leaves no half attempt behind
-        part = kept / f".{number}.part"
-        part.mkdir(parents=True, exist_ok=True)
-        for path in sorted(contents, key=lambda p: p.name == "status.json"):
-            shutil.move(path, part / path.name)
+        part = kept / f".{number}{_MOVING}"
+        part.mkdir(parents=True)
+        # without its status first, so that nobody takes what an interruption leaves for a run
+        for path in sorted(contents, key=lambda p: p.name != "status.json"):
+            os.replace(path, part / path.name)
         part.rename(kept / str(number))
+
+
+def put_back(folder: RunFolder) -> None:
+    """What `new_attempt` was moving when it was interrupted is the folder's own again; first thing under its lock."""
+    for part in (folder.path / ATTEMPTS).glob(f".*{_MOVING}"):
+        for path in part.iterdir():
+            os.replace(path, folder.path / path.name)
+        part.rmdir()
 
 
 def point_latest(folder: RunFolder) -> None:

@@ -46,6 +46,7 @@ def essence(config: RunConfig, fingerprint: str) -> dict[str, Any]:
         kept.pop("folds", None)
     else:
         kept["folds"] = config.folds
+        kept.pop("val_fraction", None)  # a fold is the validation part
     return kept
 
 

@@ -29,7 +29,7 @@ from emotion.schema import RunConfig, validate
 from emotion.schema.machine import LoggerConfig, WandbLogger
 from emotion.sweeps import SweepFolder
 from emotion.training import environment
-from emotion.training.folder import HeldError, Status, locked, new_attempt, now, read_status
+from emotion.training.folder import HeldError, Status, locked, new_attempt, now, put_back, read_status
 from emotion.training.jobs import Job, Wanted, prepared
 
 BUSY_EXIT = 75  # EX_TEMPFAIL of sysexits.h: another process holds the run
@@ -253,6 +253,7 @@ def _renewed(job: Job) -> bool:
     """Whether a job that is forced has an empty folder now, before the first begins: what is left can be told then."""
     try:
         with locked(job.folder.path):
+            put_back(job.folder)
             if read_status(job.folder) is not None:
                 new_attempt(job.folder)
     except HeldError:

@@ -1,6 +1,7 @@
 """One run: from a checked configuration to predictions, metrics and a report, continued wherever it was left."""
 
 import contextlib
+import errno
 import logging
 import math
 import time
@@ -25,7 +26,7 @@ from emotion.data.skew import skew_notes
 from emotion.data.splits import OFFICIAL_TEST, Split
 from emotion.data.store import Store
 from emotion.data.table import rejected_line
-from emotion.errors import EmotionError
+from emotion.errors import EmotionError, RunError
 from emotion.models.classifier import ExpressionClassifier
 from emotion.reporting import numbers
 from emotion.runs import FORMAT, RunFolder, TableName
@@ -138,8 +139,13 @@ class Run:
                 keeper = self.fit(data, classifier, device, resolved, compiled, status, last, shown, started)
                 self.finish(data, device, keeper, status, started)
         except BaseException as error:
-            self._failed(error, status)
-            raise
+            said = error
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                said = checkpoint.full_disk(Path(error.filename or folder.path), error.strerror)
+            self._failed(said, status)
+            if said is error:
+                raise
+            raise said from error
 
     def add_test(self) -> None:
         """Score the test part of a finished run that was made without, from its best weights."""
@@ -276,6 +282,13 @@ class Run:
             trainer.fit(classifier, datamodule=data, ckpt_path=last.file if last else None)
         except SystemExit:  # Lightning's answer to Ctrl-C
             raise KeyboardInterrupt from None
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise RunError(
+                f"data.batch_size: expected at least 2, found {config.data.batch_size}: {config.model.name} normalises "
+                "over a batch, and one image has nothing to be compared with."
+            ) from error
         return keeper
 
     def last_checkpoint(self) -> Begun | None:

@@ -13,7 +13,7 @@ from emotion.errors import RunError
 from emotion.runs import RunFolder
 from emotion.schema import RunConfig
 from emotion.training.console import Log
-from emotion.training.folder import folder_name, locked, new_attempt, point_latest, read_status
+from emotion.training.folder import folder_name, locked, new_attempt, point_latest, put_back, read_status
 from emotion.training.identity import digest, essence
 from emotion.training.progress import preparing
 
@@ -33,6 +33,7 @@ def train(config: RunConfig, log: Log | None = None, sweep: Path | None = None) 
     identity = digest(essence(config, store.fingerprint))
     folder = RunFolder(config.machine.runs_dir.absolute() / folder_name(config, identity))
     with locked(folder.path):
+        put_back(folder)
         status = read_status(folder)
         if status and status["identity"] != identity:
             raise RunError(

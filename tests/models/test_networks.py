@@ -1,6 +1,7 @@
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -55,9 +56,26 @@ def test_an_input_that_is_too_small_is_said() -> None:
         build("inception_v3", 16)
 
 
-def test_unknown_arguments_are_said() -> None:
-    with pytest.raises(ConfigError, match="no_such_argument"):
-        build("resnet18", args={"no_such_argument": 1})
+@pytest.mark.parametrize(
+    "args",
+    [
+        {"no_such_argument": 1},
+        {"act_layer": "gelu2"},
+        {"block": "foo"},
+        {"layers": [1]},
+        {"features_only": True},
+    ],
+    ids=str,
+)
+def test_arguments_that_the_network_refuses_are_said(args: dict[str, Any]) -> None:
+    """Whatever it raises: TypeError, KeyError, AttributeError, ZeroDivisionError, or lists for features."""
+    with pytest.raises(ConfigError, match=f"resnet18 with .*{next(iter(args))}.* fails"):
+        build("resnet18", args=args)
+
+
+def test_a_file_of_weights_that_is_not_there_is_said() -> None:
+    with pytest.raises(RunError, match="/nonexistent.pt.* a file of weights can't be read"):
+        build("resnet18", args={"checkpoint_path": "/nonexistent.pt"})
 
 
 def test_zero_head_starts_undecided() -> None:

@@ -87,6 +87,8 @@ def test_precision_enters_as_typed() -> None:
 
 def test_folds_count_where_a_fold_is_chosen() -> None:
     assert identity("fold=0", "folds=7") != identity("fold=0", "folds=4")
+    assert identity("fold=0", "val_fraction=0.3") == identity("fold=0")
+    assert identity("val_fraction=0.3") != identity()
 
 
 def test_a_new_key_at_its_default_orphans_no_run() -> None:

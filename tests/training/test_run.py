@@ -1,4 +1,6 @@
+import errno
 import fcntl
+import itertools
 import json
 import math
 import os
@@ -406,6 +408,98 @@ def test_gradients_are_clipped(run: Train, precision: str, optimizer: str) -> No
         )
         steps = len(clipped.history()) * 20
         assert max(float((now[name] - weights(again)[name]).norm()) for name in names) < steps * 0.1 * 2e-6
+
+
+def test_a_last_step_of_fewer_batches_is_a_step_of_those(run: Train) -> None:
+    """An epoch's three batches are added up to the same step, however many more a step might have had."""
+    keys = ["optimizer=sgd", "optimizer.momentum=0", "optimizer.nesterov=false", "optimizer.lr=0.01"]
+    short = ["schedule=constant", "trainer.max_epochs=1", "trainer.limit_train_batches=3"]
+    three, six = (weights(run(*keys, *short, f"trainer.accumulate={n}")) for n in (3, 6))
+    assert three.keys() == six.keys()
+    for name in three:
+        torch.testing.assert_close(six[name], three[name], msg=name)
+    two = weights(run(*keys, *short, "trainer.accumulate=2"))
+    assert any(not torch.allclose(two[name], three[name]) for name in three)
+
+
+def test_the_history_has_the_learning_rate_that_was_stepped_with(run: Train) -> None:
+    """A cycle's last step is nearly at zero, and the next one at full height."""
+    trained = run("schedule=cyclic_cosine", "schedule.cycles=2", "trainer.max_epochs=4", "optimizer.lr=1e-3")
+    rates = trained.history()["lr"].to_list()
+    assert rates[1] == rates[3] < 1e-4 < rates[0] == rates[2]
+
+
+def test_one_image_a_batch_and_a_norm_over_it_is_said(run: Train) -> None:
+    with pytest.raises(RunError, match="data.batch_size: expected at least 2, found 1"):
+        run("head=mlp", "head.batch_norm=true", "data.batch_size=1", "trainer.max_epochs=1")
+
+
+def test_a_full_disk_is_said_and_the_run_goes_on(
+    run: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = checkpoint.torch.save
+
+    def full(contents: dict[str, Any], path: Path) -> None:
+        if contents.get("epochs_done") == 2:
+            raise RuntimeError(
+                "[enforce fail at inline_container.cc:671] . unexpected pos 8689472 vs 8689364"
+            )
+        written(contents, path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(checkpoint.torch, "save", full)
+        with pytest.raises(
+            RunError, match=r"checkpoints can't be written to .* MiB are free there.*machine.runs_dir"
+        ):
+            run()
+    folder = RunFolder.open(next(p for p in (tmp_path / "runs").iterdir() if p.name != "latest"))
+    assert folder.status["state"] == "failed"
+    assert folder.checkpoint("last").is_file()
+
+    def no_room(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(folder.file("metrics.csv")))
+
+    with monkeypatch.context() as patched:
+        patched.setattr("emotion.training.callbacks.write_history", no_room)
+        with pytest.raises(RunError, match=r"fx-\w+ can't be written to \(No space left on device\)"):
+            run()
+    assert run().finished
+
+
+def contents(run: RunFolder) -> dict[Path, bytes]:
+    files = (path for path in run.path.rglob("*") if path.is_file() and path.name not in ("lock", "log.txt"))
+    return {path.relative_to(run.path): path.read_bytes() for path in files}
+
+
+@pytest.mark.parametrize("at", [0, 1, 4, None])
+def test_an_interruption_before_a_new_attempt_loses_no_old_one(
+    run: Train, monkeypatch: pytest.MonkeyPatch, at: int | None
+) -> None:
+    """At the first move, at a later one, and before the attempt has its number."""
+    first = run("trainer.max_epochs=1")
+    before = contents(first)
+    moves = itertools.count()
+    replace, rename = os.replace, Path.rename
+
+    def moved(source: Path, target: Path) -> None:
+        if "attempts" in str(target) and next(moves) == at:
+            raise KeyboardInterrupt
+        replace(source, target)
+
+    def renamed(source: Path, target: Path) -> Path:
+        if at is None and source.name.endswith(".part"):
+            raise KeyboardInterrupt
+        return rename(source, target)
+
+    with monkeypatch.context() as patched:
+        patched.setattr("emotion.training.folder.os.replace", moved)
+        patched.setattr(Path, "rename", renamed)
+        with pytest.raises(KeyboardInterrupt):
+            run("trainer.max_epochs=1", "force=true")
+    assert run("trainer.max_epochs=1").path == first.path  # finished already, and whole
+    assert contents(first) == before
+    run("trainer.max_epochs=1", "force=true")
+    assert sorted(p.name for p in (first.path / "attempts").iterdir()) == ["1"]
 
 
 def test_fp16_needs_a_gpu(run: Train) -> None:
