@@ -124,9 +124,8 @@ def refuse_seen_images(path: Path, split: Split, store: Store) -> None:
 
 
 def _refuse_seen_by(run: RunFolder, split: Split, store: Store) -> None:
-    same_data = (
-        run.splits["data"]["fingerprint"] == store.fingerprint
-    )  # else the same ids may be other pictures
+    # with another fingerprint the same ids may be other pictures
+    same_data = run.splits["data"].get("fingerprint") == store.fingerprint
     if same_data and run.splits["hash"]["train"] == split.manifest["hash"]["train"]:
         return
     judged = _held_out(store, split)

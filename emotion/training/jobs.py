@@ -12,7 +12,7 @@ from emotion.errors import ConfigError, EmotionError
 from emotion.runs import RunFolder
 from emotion.schema import RunConfig
 from emotion.training.folder import folder_name, read_status, source_weights
-from emotion.training.identity import digest, essence
+from emotion.training.identity import check_sources, digest, essence
 from emotion.training.progress import preparing
 
 
@@ -83,6 +83,7 @@ def prepared(wanted: Sequence[Wanted]) -> list[Job]:
         config = one.config
         key = f"{config.data!r} {config.preprocess!r} {config.machine.cache_dir}"
         try:
+            check_sources(config)
             if key not in stores:
                 stores[key] = open_store(
                     config.data, config.preprocess, config.machine.cache_dir, preparing(print), print

@@ -14,7 +14,7 @@ from emotion.runs import RunFolder
 from emotion.schema import RunConfig
 from emotion.training.console import Log
 from emotion.training.folder import folder_name, locked, new_attempt, point_latest, put_back, read_status
-from emotion.training.identity import digest, essence
+from emotion.training.identity import check_sources, digest, essence
 from emotion.training.progress import preparing
 
 
@@ -29,6 +29,7 @@ def train(config: RunConfig, log: Log | None = None, sweep: Path | None = None) 
         EmotionError: the data, the weights or the run folder are not what they should be, or training failed.
     """
     log = log or Log()
+    check_sources(config)
     store = open_store(config.data, config.preprocess, config.machine.cache_dir, preparing(log), log)
     identity = digest(essence(config, store.fingerprint))
     folder = RunFolder(config.machine.runs_dir.absolute() / folder_name(config, identity))

@@ -268,11 +268,12 @@ def test_expw_cleaned_is_known_to_be_made_of_expw_s_pictures(
     """So that weights which have seen the one aren't judged by the other."""
     config = compose([*TINY, f"machine.cache_dir={cache_dir}"])
     drawn = open_store(config.data, config.preprocess, cache_dir)
-    facts = {"data": {"name": "expw"}, "hash": {"train": "another"}}
+    facts = {"data": {"name": "expw", "fingerprint": "another"}, "hash": {"train": "another"}}
     run: Any = SimpleNamespace(
         name="r", splits=facts, config={"data": {"root": "/expw"}}, has=lambda _: False
     )
-    store: Any = SimpleNamespace(name="expw_cleaned", frame=drawn.frame, manifest={"key": {"root": "/c"}})
+    facts_of_the_store = {"frame": drawn.frame, "fingerprint": "this", "manifest": {"key": {"root": "/c"}}}
+    store: Any = SimpleNamespace(name="expw_cleaned", **facts_of_the_store)
     monkeypatch.setattr(init_from, "at_hand", lambda *_: None)
     with pytest.raises(RunError, match="expected a run that kept aside"):
         init_from._refuse_seen_by(run, split_store(config, drawn), store)
