@@ -181,10 +181,14 @@ def test_tuned_normalises_after_the_activation() -> None:
     assert rates == [0.4, 0.5, 0.6, 0.7, 0.8]
 
 
-def test_leaky_relu_replaces_every_activation() -> None:
-    network = build("minivgg", 48, 7, args={"act_layer": "leaky_relu"})
-    assert not [m for m in network.modules() if isinstance(m, nn.ReLU)]
-    assert len([m for m in network.modules() if isinstance(m, nn.LeakyReLU)]) == 9
+@pytest.mark.parametrize(
+    ("name", "activations"),
+    [("minivgg", 9), ("affect_base", 4), ("affect_resnet", 4), ("affect_densenet", 4), ("affect_hybrid", 5)],
+)
+def test_leaky_relu_replaces_every_activation(name: str, activations: int) -> None:
+    network = build(name, 48, 7, args={"act_layer": "leaky_relu"})
+    assert not any(isinstance(m, nn.ReLU) for m in network.modules())
+    assert len([m for m in network.modules() if isinstance(m, nn.LeakyReLU)]) == activations
 
 
 def test_the_hybrid_s_branches_share_one_convolution() -> None:

@@ -9,7 +9,7 @@ import torch
 from timm.models import build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from emotion.models.networks.conv_dense import ConvDense, edge, flat_units
+from emotion.models.networks.conv_dense import ConvDense, activation, edge, flat_units
 
 
 def conv(channels: int, width: int, kernel: int = 3) -> nn.Conv2d:
@@ -22,18 +22,18 @@ def normed(channels: int, width: int, pool: int = 1) -> nn.Sequential:
     return nn.Sequential(*layers, *([nn.MaxPool2d(pool)] if pool > 1 else []))
 
 
-def block(channels: int, width: int) -> nn.Sequential:
-    return nn.Sequential(normed(channels, width), nn.MaxPool2d(2), nn.ReLU())
+def block(channels: int, width: int, act: str) -> nn.Sequential:
+    return nn.Sequential(normed(channels, width), nn.MaxPool2d(2), activation(act))
 
 
 class Residual(nn.Module):
     """Blocks c, 3c, 6c; the first block's output is added before the third's pooling. (N, 6c, H/8, W/8)."""
 
-    def __init__(self, channels: int, c: int) -> None:
+    def __init__(self, channels: int, c: int, act: str) -> None:
         super().__init__()
-        self.block1, self.block2 = block(channels, c), block(c, 3 * c)
+        self.block1, self.block2 = block(channels, c, act), block(c, 3 * c, act)
         self.block3, self.skip13 = normed(3 * c, 6 * c), normed(c, 6 * c, pool=2)
-        self.pool, self.act = nn.MaxPool2d(2), nn.ReLU()
+        self.pool, self.act = nn.MaxPool2d(2), activation(act)
 
     def forward(self, x: Tensor) -> Tensor:
         one = self.block1(x)
@@ -43,14 +43,14 @@ class Residual(nn.Module):
 class Dense(nn.Module):
     """Blocks c, 3c, 6c, 9c, the first without pooling; skips 1→3, 2→4 and 1→4. (N, 9c, H/8, W/8)."""
 
-    def __init__(self, channels: int, c: int) -> None:
+    def __init__(self, channels: int, c: int, act: str) -> None:
         super().__init__()
-        self.block1 = nn.Sequential(normed(channels, c), nn.ReLU())
-        self.block2 = block(c, 3 * c)
+        self.block1 = nn.Sequential(normed(channels, c), activation(act))
+        self.block2 = block(c, 3 * c, act)
         self.block3, self.skip13 = normed(3 * c, 6 * c), normed(c, 6 * c, pool=2)
         self.block4, self.skip24 = normed(6 * c, 9 * c), normed(3 * c, 9 * c, pool=2)
         self.skip14 = normed(c, 9 * c, pool=4)
-        self.pool, self.act = nn.MaxPool2d(2), nn.ReLU()
+        self.pool, self.act = nn.MaxPool2d(2), activation(act)
 
     def levels(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """The outputs of the four blocks."""
@@ -73,13 +73,13 @@ class Hybrid(nn.Module):
         bottleneck: channels of a last 1×1 convolution, before the features are flattened; 0: none.
     """
 
-    def __init__(self, channels: int, c: int, bottleneck: int = 0) -> None:
+    def __init__(self, channels: int, c: int, act: str, bottleneck: int = 0) -> None:
         super().__init__()
-        self.dense = Dense(channels, c)
+        self.dense = Dense(channels, c, act)
         self.merge4 = normed(9 * c, 6 * c)
         self.skip1, self.skip2 = normed(c, 6 * c, pool=4), normed(3 * c, 6 * c, pool=2)
         self.skip3 = normed(6 * c, 6 * c)
-        self.pool, self.act = nn.MaxPool2d(2), nn.ReLU()
+        self.pool, self.act = nn.MaxPool2d(2), activation(act)
         self.branch1, self.reduce = conv(6 * c, 2 * c, 1), conv(6 * c, c, 1)
         self.branch5, self.branch3 = conv(c, c, 5), conv(c, c, 3)
         self.branch_all = conv(6 * c, 6 * c, 1)
@@ -95,21 +95,22 @@ class Hybrid(nn.Module):
         return self.bottleneck(self.join(torch.cat(branches, 1)))
 
 
-def base(channels: int, c: int) -> nn.Sequential:
+def base(channels: int, c: int, act: str) -> nn.Sequential:
     """Blocks c, 2c, 4c without skips. (N, 4c, H/8, W/8)."""
-    return nn.Sequential(block(channels, c), block(c, 2 * c), block(2 * c, 4 * c))
+    return nn.Sequential(block(channels, c, act), block(c, 2 * c, act), block(2 * c, 4 * c, act))
 
 
 _TRUNKS = {"base": (base, 4), "residual": (Residual, 6), "dense": (Dense, 9), "hybrid": (Hybrid, 6)}
 
 
 class AffectNetwork(ConvDense):
-    """One of the four trunks, then dense → BatchNorm → ReLU.
+    """One of the four trunks, then dense → BatchNorm → activation.
 
     Args:
         trunk: base, residual, dense or hybrid.
         img_size: edge of the input in pixels; the dense layer depends on it.
         width: c, channels of the first convolution.
+        act_layer: timm's name of the activation.
         bottleneck: of the hybrid, see `Hybrid`.
     """
 
@@ -121,13 +122,16 @@ class AffectNetwork(ConvDense):
         img_size: int | tuple[int, int] = 64,
         drop_rate: float = 0.0,
         width: int = 32,
+        act_layer: str = "relu",
         **options: int,
     ) -> None:
         make, factor = _TRUNKS[trunk]
-        features = make(in_chans, width, **options)
+        features = make(in_chans, width, act_layer, **options)
         units = flat_units(features, in_chans, edge(img_size))
         wide = factor * width
-        dense = nn.Sequential(nn.Flatten(), nn.Linear(units, wide), nn.BatchNorm1d(wide), nn.ReLU())
+        dense = nn.Sequential(
+            nn.Flatten(), nn.Linear(units, wide), nn.BatchNorm1d(wide), activation(act_layer)
+        )
         super().__init__(features, dense, wide, num_classes, drop_rate)
 
 
