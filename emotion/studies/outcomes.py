@@ -183,10 +183,14 @@ def gather(
             if runs := results.of(study, row, one) or results.some(study, row, one):
                 known[one] = _outcome(study, row, one, runs)
     at_hand = {row.data for row in study.rows if by_profile[row.name]}
+    drawn = profile is not None and study.profiles[profile].drawn is not None  # needs nothing
     outcomes = [
         next(
             iter(by_profile[row.name].values()),
-            Outcome(row, why=(unmeasured or {}).get(row.name) or _lacking(study, row, at_hand)),
+            Outcome(
+                row,
+                why=(unmeasured or {}).get(row.name) or (NOT_YET if drawn else _lacking(study, row, at_hand)),
+            ),
         )
         for row in study.rows
     ]

@@ -208,6 +208,12 @@ def _official(outcome: Outcome) -> Cell:
     return Cell(numbers.percent(value), value)
 
 
+def _official_twins(outcome: Outcome) -> int:
+    """Images of the official test part that have a twin in another part, at most: one may have several."""
+    leaks = [leak for run in outcome.runs[:1] for leak in run.splits.get("leaks", ())]
+    return sum(int(leak["count"]) for leak in leaks if "official_test" in leak["parts"])
+
+
 def _megabytes(value: float | None) -> str:
     return numbers.MISSING if value is None else f"{value:.1f} MB"
 
@@ -232,6 +238,17 @@ def _table_notes(found: StudyTable) -> Iterator[str]:
             "Without twins: without the test images, counted beside, that share their pixels, a person or a source "
             "with training or validation images, as the data were published."
         )
+    twins = max((_official_twins(outcome) for outcome in found.outcomes), default=0)
+    if twins:
+        yield (
+            f"Official test: up to {twins} of its images share their pixels, a person or a source with training or "
+            "validation images, as the data were published."
+        )
+    dirty = [
+        outcome.title for outcome in found.outcomes if any(run.status.get("dirty") for run in outcome.runs)
+    ]
+    if dirty:
+        yield f"Made by code with changes that were not committed: {'; '.join(dirty)}."
     flawed = [outcome.title for outcome in found.outcomes if outcome.row.flaw]
     if flawed:
         yield f"These rows repeat a mistake of the report and are there for comparison only: {'; '.join(flawed)}."
@@ -399,7 +416,8 @@ def _gains(found: StudyTable) -> Iterator[tuple[str, list[str]]]:
             continue
         ends = numbers.gap_interval(gap.low, gap.high, share=False)
         few = f"; {', '.join(step.scarce)}: few images" if step.scarce else ""
-        told.setdefault((gap.low > 0, len(step.outcome.runs) > 1), []).append(
+        several = len(step.outcome.tables) > 1  # an average of several runs is one
+        told.setdefault((gap.low > 0, several), []).append(
             f"{step.outcome.title} against {step.other.title}: {numbers.gap(gap.value, share=False)}, {ends} "
             f"({_runs(step.outcome)}{few})"
         )

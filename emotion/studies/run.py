@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from emotion.data import mimic
 from emotion.errors import ConfigError, EmotionError, RunError
@@ -15,6 +16,18 @@ from emotion.studies.study import Profile, Row, Study
 from emotion.studies.tasks import Results, Task, runs_needed, tasks_of
 from emotion.training.jobs import Job, Wanted, prepared
 from emotion.training.queue import Queue, slots, state_of
+
+State = Literal["all", "some", "none"]
+_LOST: dict[State, str] = {
+    "all": "measured, but its weights can't be made again",
+    "some": "some of its runs not measured",
+    "none": "not measured",
+}
+_LACKING: dict[State, str] = {
+    "all": "whose weights can't be made again",
+    "some": "of which runs are missing",
+    "none": "which is not measured",
+}
 
 
 @dataclass(frozen=True)
@@ -50,6 +63,7 @@ class StudyRun:
         self.study, self.profile, self.results, self.place, self.again = study, profile, results, place, again
         self.unmeasured: dict[str, str] = {}
         self._jobs: dict[str, Job] = {}
+        self._told: set[str] = set()
         self._configs: dict[str, RunConfig] = {}
 
     def run(self, rows: tuple[str, ...] | None = None) -> bool:
@@ -66,6 +80,17 @@ class StudyRun:
         wanted = {row.name for row in self.study.rows} if rows is None else set(rows)
         missing = self._missing(stages, wanted)
         self._check(stages, missing)
+        needed = self._needed(wanted - self.unmeasured.keys())
+        missing = {
+            name: tasks for name, tasks in missing.items() if name in needed and name not in self.unmeasured
+        }
+        for task in (task for tasks in missing.values() for task in tasks):
+            if self.results.find(task) is not None:
+                print(
+                    f"{task.name} is known by its tables alone. Its weights are needed, so it is trained again unless "
+                    "its run folder is here.",
+                    flush=True,
+                )
         self._announce(missing)
         for stage in stages:
             todo = [
@@ -78,8 +103,7 @@ class StudyRun:
         alone = {row.name for row in self.study.rows if row.name in wanted and self._averages_one(row)}
         why = "an average takes two runs, and one is asked for"
         self.unmeasured |= dict.fromkeys(sorted(alone - self.unmeasured.keys()), why)
-        for name, why in self.unmeasured.items():
-            print(f"{name}: not measured: {why}", flush=True)
+        self._tell()
         failed = wanted & self.unmeasured.keys()
         return not (failed - alone if rows is None else failed)
 
@@ -115,6 +139,31 @@ class StudyRun:
         self._without_weights(missing)
         self._without_needs(stages, missing)
 
+    def _needed(self, names: set[str]) -> set[str]:
+        """The rows of these names and all that they are computed or start from."""
+        found: set[str] = set()
+        left = list(names)
+        while left:
+            name = left.pop()
+            if name not in found:
+                found.add(name)
+                left += self.study.row(name).needs
+        return found
+
+    def _state(self, name: str) -> State:
+        """Whether a row's tables are kept: all, so that only its weights can be missing, or some, or none."""
+        row = self.study.row(name)
+        if self.results.of(self.study, row, self.profile):
+            return "all"
+        return "some" if self.results.some(self.study, row, self.profile) else "none"
+
+    def _tell(self) -> None:
+        """What can't be measured and why, each row once."""
+        for name, why in self.unmeasured.items():
+            if name not in self._told:
+                self._told.add(name)
+                print(f"{name}: {_LOST[self._state(name)]}: {why}", flush=True)
+
     def _averages_one(self, row: Row) -> bool:
         return bool(row.ensemble) and runs_needed(self.study, row, self.profile) < 2
 
@@ -129,12 +178,6 @@ class StudyRun:
         for row in reversed([row for stage in stages for row in stage]):
             for task in tasks_of(self.study, row, self.profile):
                 kept = self.results.find(task) is not None
-                if kept and (task.name in again or (self.again and row.name in tables)):
-                    print(
-                        f"{task.name} is known by its tables alone. Its weights are needed, so it is trained again "
-                        "unless its run folder is here.",
-                        flush=True,
-                    )
                 if task.name in again or (row.name in tables and (self.again or not kept)):
                     if self.results.stale(task):
                         print(f"{task.name} has changed in the study's file, so it is run again.", flush=True)
@@ -210,11 +253,13 @@ class StudyRun:
         """Take out the rows that need one which can't be measured."""
         for row in (row for stage in stages for row in stage):
             lost = [name for name in row.needs if name in self.unmeasured]
-            if lost and (row.name in missing or row.ensemble or row.runs_of):
-                self.unmeasured.setdefault(row.name, f"it needs {lost[0]}, which is not measured")
+            computed = (row.ensemble or row.runs_of) and self._state(row.name) != "all"
+            if lost and (row.name in missing or computed):
+                self.unmeasured.setdefault(row.name, f"it needs {lost[0]}, {_LACKING[self._state(lost[0])]}")
 
     def _announce(self, missing: Mapping[str, list[Task]]) -> None:
-        """How many runs there are to do, and the time that they are expected to take."""
+        """What can't be measured, how many runs there are to do, and the time that they are expected to take."""
+        self._tell()
         todo = [task for name, tasks in missing.items() if name not in self.unmeasured for task in tasks]
         if not todo:
             print("Nothing to run.", flush=True)

@@ -256,9 +256,11 @@ class Results:
         if not file.is_file():
             return {}
         try:
-            found: dict[str, Any] = json.loads(file.read_text())
-        except (OSError, json.JSONDecodeError) as error:
+            found = json.loads(file.read_text())
+        except (OSError, ValueError) as error:
             raise RunError(
                 f"{file} can't be read ({error}): delete its folder, and the row is run again."
             ) from error
+        if not isinstance(found, dict):
+            raise RunError(f"{file} holds no keys and values: delete its folder, and the row is run again.")
         return found if found.get("format") == FORMAT else {}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -184,7 +185,46 @@ def test_rows_without_data_or_weights_are_said(tmp_path: Path, monkeypatch: pyte
         in done.output
     )
     assert "mobilenetv2_test: not measured: it needs mobilenetv2_optimized" in done.output
-    assert "Nothing to run." in done.output
+    assert done.output.index("mobilenetv2_test: not measured") < done.output.index("Nothing to run.")
+    assert done.output.count("mobilenetv2_test: not measured") == 1
+
+
+def planned(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    *rows: str,
+    **place: Path,
+) -> tuple[list[str], str]:
+    """The runs that study B's full profile would train here for `rows`, and what is printed."""
+    monkeypatch.setattr("emotion.studies.run._unavailable", lambda network: "the hub can't be reached.")
+    trained: list[str] = []
+    kept = experiments_dir() / "fer2013_vgg" / "results"
+    running = StudyRun(load("fer2013_vgg"), "full", Results(kept, tmp_path), Place(place))
+    monkeypatch.setattr(running, "_train", lambda tasks: trained.extend(task.name for task in tasks))
+    monkeypatch.setattr(running, "_probe", lambda task: trained.append(task.name))
+    assert not running.run(rows)
+    return trained, capsys.readouterr().out
+
+
+def test_what_only_a_row_that_can_t_be_measured_needs_is_not_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The average of all networks, one of which has no weights here, takes hours of the others."""
+    trained, said = planned(tmp_path, monkeypatch, capsys, "ensemble_all", fer2013=tmp_path)
+    assert not trained
+    assert "ensemble_all: not measured: it needs pretrained, which is not measured\nNothing to run." in said
+
+
+def test_a_measured_row_is_not_called_unmeasured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A classifier on its features needs its weights, which can't be made again without the data."""
+    trained, said = planned(tmp_path, monkeypatch, capsys, "svm_on_tuned", "tuned")
+    assert not trained
+    assert not re.search("^tuned: not measured", said, re.M)
+    assert re.search("^tuned: (some of its runs not measured|measured, but its weights)", said, re.M)
+    assert "trained again" not in said
 
 
 @pytest.mark.parametrize(
