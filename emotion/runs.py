@@ -157,7 +157,7 @@ class RunFolder:
         command = self.environment["command"]
         words = shlex.split(command)
         if Path(words[0]).name != "emotion" or words[1:2] != ["study"]:
-            return f"{command} force=true"
+            return f"{'python ' if words[0].endswith('.py') else ''}{command} force=true"
         data, model = self.config["data"], self.config["model"]
         weights = f" --weights {model['name']}=FILE" if model["weights"] else ""
         return f"{command} --again --data-root {data['name']}=DIR{weights}"
@@ -176,10 +176,9 @@ class RunFolder:
         path = self.file(name)
         try:
             return path.read_text()
-        except OSError as error:
-            raise RunError(
-                f"{path} can't be read ({error.strerror}): the run is half-written or not ours."
-            ) from error
+        except (OSError, UnicodeDecodeError) as error:
+            said = error.strerror if isinstance(error, OSError) else "it is no UTF-8 text"
+            raise RunError(f"{path} can't be read ({said}): the run is half-written or not ours.") from error
 
     def _json(self, name: str) -> dict[str, Any]:
         try:

@@ -1,5 +1,6 @@
 """Which folders are runs."""
 
+import json
 import os
 import subprocess
 import sys
@@ -54,3 +55,17 @@ def test_reading_runs_imports_no_torch() -> None:
     code = "import sys; import emotion.runs, emotion.sweeps, emotion.commands.runs; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_file_in_another_encoding_is_said(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    run.file("status.json").write_bytes('{"state": "beendet, Grüße"}'.encode("latin-1"))
+    with pytest.raises(RunError, match=r"status\.json can't be read \(it is no UTF-8 text\)"):
+        _ = run.status
+
+
+def test_the_line_that_trains_again_can_be_typed(tmp_path: Path) -> None:
+    run = RunFolder(tmp_path)
+    for command, typed in (("train.py seed=1", "python train.py seed=1"), ("emotion train", "emotion train")):
+        run.file("environment.json").write_text(json.dumps({"format": 1, "command": command}))
+        assert run.again == f"{typed} force=true"
