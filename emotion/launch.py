@@ -18,6 +18,7 @@ from emotion.schema.choices import DEFAULTS
 from emotion.training.environment import TYPED
 
 CONFIG_NAME = "train"
+_WORDS = re.compile(r"""'(?:\\.|[^'])*'|"(?:\\.|[^"])*"|(\s*)([^,\[\]{}():'"]*[^,\[\]{}():'"\s])""")
 _QUOTED_KEYS = frozenset({"name"})  # free text, as hard on Hydra's grammar as a path
 
 
@@ -38,7 +39,8 @@ def choices(group: str, *more: Path) -> tuple[str, ...]:
 def prepare(arguments: Sequence[str], multirun: bool = False, folders: Sequence[Path] = ()) -> list[str]:
     """Rewrite overrides so that Hydra passes on everything that a user may reasonably type.
 
-    Values of path keys are expanded (`~`) and quoted; `group=X` without a file becomes `group.name=X`; a dotted key
+    Values of path keys are expanded (`~`) and quoted, and so are words with letters beyond ASCII, which Hydra's grammar
+    refuses; `group=X` without a file becomes `group.name=X`; a dotted key
     is always set, so that the schema, which knows better what is wrong with it, sees it.
 
     Args:
@@ -64,6 +66,8 @@ def prepare(arguments: Sequence[str], multirun: bool = False, folders: Sequence[
             if not value:
                 raise ConfigError(f"{key}: expected a value, found nothing (is a variable unset?).")
             value = _quote_sweep(value, multirun, expand=key in paths)
+        elif key not in groups and not key.startswith("hydra"):
+            value = _quote_letters(value)
         if not multirun and not key.startswith("hydra") and _is_sweep(f"{key}={value}"):
             raise ConfigError(_several(argument.lstrip("+"), arguments))
         if key in groups and not prefix:
@@ -200,6 +204,17 @@ def _quote_sweep(value: str, multirun: bool, expand: bool) -> str:
     if multirun and len(parts) > 1 and not Path(value).expanduser().exists():
         return ",".join(_quote(part, expand) for part in parts)
     return _quote(value, expand)
+
+
+def _quote_letters(value: str) -> str:
+    """The value with its words that have letters beyond ASCII quoted, in lists and sweeps too.
+
+    >>> _quote_letters("[glücklich, sad,'à b']")
+    "['glücklich', sad,'à b']"
+    """
+    return _WORDS.sub(
+        lambda m: m[1] + _quote(m[2], expand=False) if m[2] and not m[2].isascii() else m[0], value
+    )
 
 
 def _quote(value: str, expand: bool) -> str:

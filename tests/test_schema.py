@@ -308,6 +308,22 @@ def test_paths_survive_hydra(path: str) -> None:
     assert str(compose(["data=fer2013", f"data.root={given}"]).data.root) == given
 
 
+@pytest.mark.parametrize("word", ["Gefühl", "эмоция", "表情", "très content"])
+def test_letters_of_every_language_survive_hydra(word: str) -> None:
+    line = [
+        "data=csv",
+        "data.root=/x",
+        f"data.label={word}",
+        f"data.class_names=[{word}, sad]",
+        f"name={word}",
+    ]
+    found = compose(line)
+    assert (found.data.label, found.data.class_names, found.name) == (word, [word, "sad"], word)
+    assert prepare(prepare(line)) == prepare(line)
+    assert prepare([f"data.label={word},plain"], multirun=True) == [f"++data.label='{word}',plain"]
+    assert prepare([f"data.label='{word}'"]) == [f"++data.label='{word}'"]
+
+
 def test_home_is_expanded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", "/home/zoë (x)")
     assert str(compose(["data.root=~/a,b"]).data.root) == "/home/zoë (x)/a,b"
