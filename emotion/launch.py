@@ -19,6 +19,7 @@ from emotion.training.environment import TYPED
 
 CONFIG_NAME = "train"
 _WORDS = re.compile(r"""'(?:\\.|[^'])*'|"(?:\\.|[^"])*"|(\s*)([^,\[\]{}():'"]*[^,\[\]{}():'"\s])""")
+_CONFIG_DIR = ("--config-dir", "-cd")
 _QUOTED_KEYS = frozenset({"name"})  # free text, as hard on Hydra's grammar as a path
 
 
@@ -186,13 +187,40 @@ def _several(override: str, arguments: Sequence[str]) -> str:
 
 
 def extra_folders(arguments: Sequence[str]) -> tuple[Path, ...]:
-    """The folders given by --config-dir."""
+    """The folders given by --config-dir.
+
+    Raises:
+        ConfigError: one isn't there.
+    """
     found = []
     for argument, following in zip(arguments, [*arguments, ""][1:], strict=True):
         flag, _, value = argument.partition("=")
-        if flag in ("--config-dir", "-cd"):
-            found.append(Path(value or following))
+        if flag in _CONFIG_DIR:
+            folder = Path(value or following)
+            if not folder.is_dir():
+                raise ConfigError(
+                    f"--config-dir: expected a folder, found nothing at {value or following!r}."
+                )
+            found.append(folder)
     return tuple(found)
+
+
+def _options_first(arguments: Sequence[str]) -> list[str]:
+    """Hydra's parser refuses keys on both sides of an option.
+
+    >>> _options_first(["seed=1,2", "-m", "data.count=9", "--config-dir", "mine"])
+    ['-m', '--config-dir', 'mine', 'seed=1,2', 'data.count=9']
+    """
+    options, others, left = [], [], list(arguments)
+    while left:
+        one = left.pop(0)
+        if one.partition("=")[0] in ("-m", "--multirun", *_CONFIG_DIR):
+            options.append(one)
+            if one in _CONFIG_DIR and left:
+                options.append(left.pop(0))
+        else:
+            others.append(one)
+    return options + others
 
 
 def _quote_sweep(value: str, multirun: bool, expand: bool) -> str:
@@ -342,7 +370,7 @@ def main(typed: Sequence[str] | None = None) -> None:
     Args:
         typed: the whole command, where it isn't `sys.argv`.
     """
-    arguments = sys.argv[1:]
+    arguments = _options_first(sys.argv[1:])
     if {"--help", "-h"} & set(arguments):
         from emotion.help import text
 

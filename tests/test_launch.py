@@ -132,6 +132,20 @@ def test_a_job_is_named_as_it_was_typed() -> None:
     assert said.endswith("\n  in 1 of 2 jobs, the first: fold=x model.name=resnet34\n")
 
 
+@pytest.mark.parametrize("line", [["model=resnet34", "-m", "fold=0,x"], ["-m", "fold=0,x", "model=resnet34"]])
+def test_options_may_stand_anywhere(line: list[str]) -> None:
+    assert "fold: expected" in refused(*line)
+
+
+def test_a_folder_of_configurations_that_is_not_there_is_said(tmp_path: Path) -> None:
+    said = refused("seed=1", "--config-dir", str(tmp_path / "nix"), "experiment=ours")
+    assert f"--config-dir: expected a folder, found nothing at '{tmp_path}/nix'" in said
+    (tmp_path / "experiment").mkdir()
+    (tmp_path / "experiment" / "ours.yaml").write_text("# @package _global_\nseed: 7\n")
+    shown = run("-m", "emotion", "train", "experiment=ours", "--config-dir", str(tmp_path), "--cfg", "job")
+    assert "seed: 7\n" in shown.stdout, shown.stderr
+
+
 def test_python_m_emotion_is_the_command() -> None:
     done = run("-m", "emotion", "train", "--cfg", "job", "seed=3")
     assert done.returncode == 0, done.stderr
