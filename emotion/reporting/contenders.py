@@ -125,7 +125,8 @@ def _belongs(subject: Subject, contender: Contender) -> bool:
 
 def _compared(flat: dict[str, Any]) -> dict[str, Any]:
     """The keys of a configuration that make it another one."""
-    return {key: value for key, value in flat.items() if not key.startswith(_NOT_COMPARED)}
+    dealt = ("folds",) if flat.get("fold") is not None else ()  # a fold of two is none of four
+    return {key: value for key, value in flat.items() if key in dealt or not key.startswith(_NOT_COMPARED)}
 
 
 def differing(found: Sequence[Contender]) -> list[str]:
@@ -158,6 +159,10 @@ def _name(found: Sequence[Contender]) -> None:
     for contender in found:
         if given.count(contender.name) > 1:
             contender.name = contender.first.run.name
+    given = [contender.name for contender in found]
+    for contender in found:
+        if given.count(contender.name) > 1:
+            contender.name = f"{contender.first.run.path.resolve().parent.name}/{contender.name}"
 
 
 def _said(contender: Contender, keys: Sequence[str]) -> str:

@@ -322,6 +322,27 @@ class TestContenders:
         found = contenders([Subject(run) for run in runs])
         assert sorted(contender.name for contender in found) == sorted(names)
 
+    def test_folds_of_two_and_of_four_are_two_configurations(self, tmp_path: Path) -> None:
+        runs = [
+            fakes.make_run(tmp_path, count=20, fold=fold, seed=folds, config={"folds": folds, "seed": 0})
+            for folds in (2, 4)
+            for fold in range(folds)
+        ]
+        found = contenders([Subject(run) for run in runs])
+        assert sorted((contender.name, len(contender.subjects)) for contender in found) == [
+            ("folds=2", 2),
+            ("folds=4", 4),
+        ]
+
+    def test_folders_of_one_name_have_their_parents_before_it(self, tmp_path: Path) -> None:
+        runs = []
+        for profile in ("short", "full"):
+            run = fakes.make_run(tmp_path / profile, count=20, config={"name": "scratch", "seed": len(runs)})
+            runs.append(RunFolder(run.path.rename(run.path.with_name("scratch-s0"))))
+        names = {contender.name for contender in contenders([Subject(run) for run in runs])}
+        assert {name.split("/")[-1] for name in names} == {"scratch-s0"}
+        assert len(names) == 2
+
     def test_machine_and_folds_make_no_difference(self, tmp_path: Path) -> None:
         runs = [
             fakes.make_run(
