@@ -88,9 +88,12 @@ class RunFolder:
     @property
     def config(self) -> dict[str, Any]:
         try:
-            return yaml.safe_load(self._text("config.yaml"))
+            found = yaml.safe_load(self._text("config.yaml"))
         except yaml.YAMLError as error:
             raise RunError(f"{self.file('config.yaml')} can't be read: {error}") from error
+        if not isinstance(found, dict):
+            raise RunError(f"{self.file('config.yaml')} holds no keys and values.")
+        return found
 
     @property
     def status(self) -> dict[str, Any]:

@@ -62,6 +62,9 @@ def test_a_file_in_another_encoding_is_said(tmp_path: Path) -> None:
     run.file("status.json").write_bytes('{"state": "beendet, Grüße"}'.encode("latin-1"))
     with pytest.raises(RunError, match=r"status\.json can't be read \(it is no UTF-8 text\)"):
         _ = run.status
+    run.file("config.yaml").write_text("- a\n- list\n")
+    with pytest.raises(RunError, match=r"config\.yaml holds no keys and values"):
+        _ = run.config
 
 
 def test_the_line_that_trains_again_can_be_typed(tmp_path: Path) -> None:
