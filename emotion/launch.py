@@ -40,9 +40,9 @@ def choices(group: str, *more: Path) -> tuple[str, ...]:
 def prepare(arguments: Sequence[str], multirun: bool = False, folders: Sequence[Path] = ()) -> list[str]:
     """Rewrite overrides so that Hydra passes on everything that a user may reasonably type.
 
-    Values of path keys are expanded (`~`) and quoted, and so are words with letters beyond ASCII, which Hydra's grammar
-    refuses; `group=X` without a file becomes `group.name=X`; a dotted key
-    is always set, so that the schema, which knows better what is wrong with it, sees it.
+    Values of path keys are expanded (`~`) and quoted, words with letters beyond ASCII, which Hydra's grammar refuses,
+    are quoted; `group=X` without a file becomes `group.name=X`; a dotted key is always set, so that the schema, which
+    knows better what is wrong with it, sees it.
 
     Args:
         folders: of further configuration files, beside those that --config-dir names in `arguments`.

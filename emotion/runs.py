@@ -157,10 +157,10 @@ class RunFolder:
     @property
     def again(self) -> str:
         """The line that trains a finished run again."""
-        command = self.environment["command"]
+        command = typed_line(self.environment["command"])
         words = shlex.split(command)
         if Path(words[0]).name != "emotion" or words[1:2] != ["study"]:
-            return f"{'python ' if words[0].endswith('.py') else ''}{command} force=true"
+            return f"{command} force=true"
         data, model = self.config["data"], self.config["model"]
         weights = f" --weights {model['name']}=FILE" if model["weights"] else ""
         return f"{command} --again --data-root {data['name']}=DIR{weights}"
@@ -194,6 +194,15 @@ class RunFolder:
             status = content if name == "status.json" else self.status
             formats.require(self.file(name), content, FORMAT, status.get("version"))
         return content
+
+
+def typed_line(command: str) -> str:
+    """A run's command as a terminal takes it: of `python train.py …`, `sys.argv` has no first word.
+
+    >>> typed_line("train.py seed=1")
+    'python train.py seed=1'
+    """
+    return f"python {command}" if command.split(" ")[0].endswith(".py") else command
 
 
 def is_sweep(path: Path) -> bool:

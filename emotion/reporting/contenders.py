@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 from emotion.errors import EmotionError
@@ -155,14 +156,19 @@ def _name(found: Sequence[Contender]) -> None:
         contender.name = str(contender.first.flat.get("name") or name or contender.first.run.name)
         if contender.first.leaky and "leaky" not in contender.name:
             contender.name += " (leaky)"
-    given = [contender.name for contender in found]
-    for contender in found:
-        if given.count(contender.name) > 1:
-            contender.name = contender.first.run.name
-    given = [contender.name for contender in found]
-    for contender in found:
-        if given.count(contender.name) > 1:
-            contender.name = f"{contender.first.run.path.resolve().parent.name}/{contender.name}"
+    for folder in (_folder, _folder_and_parent):
+        given = [contender.name for contender in found]
+        for contender in found:
+            if given.count(contender.name) > 1:
+                contender.name = folder(contender.first.run.path)
+
+
+def _folder(path: Path) -> str:
+    return path.name
+
+
+def _folder_and_parent(path: Path) -> str:
+    return f"{path.resolve().parent.name}/{path.name}"
 
 
 def _said(contender: Contender, keys: Sequence[str]) -> str:

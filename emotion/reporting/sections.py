@@ -41,6 +41,7 @@ from emotion.reporting.page import (
     Tiles,
 )
 from emotion.reporting.tables import Cell, Column, Table
+from emotion.runs import typed_line
 
 NO_PREDICTIONS = (
     "This run has left no predictions that can be read, and every score is computed from them: scores, confusion, "
@@ -215,8 +216,7 @@ def where(subjects: Sequence[Subject]) -> Facts:
 
 
 def command_of(subject: Subject) -> str:
-    command = str(subject.environment.get("command") or "")
-    return f"python {command}" if command.split(" ")[0].endswith(".py") else command
+    return typed_line(str(subject.environment.get("command") or ""))
 
 
 def byline(subject: Subject) -> tuple[str, ...]:

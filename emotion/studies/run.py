@@ -80,10 +80,9 @@ class StudyRun:
         wanted = {row.name for row in self.study.rows} if rows is None else set(rows)
         missing = self._missing(stages, wanted)
         self._check(stages, missing)
-        needed = self._needed(wanted - self.unmeasured.keys())
-        missing = {
-            name: tasks for name, tasks in missing.items() if name in needed and name not in self.unmeasured
-        }
+        stages = self.study.ordered(tuple(wanted - self.unmeasured.keys()))
+        needed = {row.name for stage in stages for row in stage} - self.unmeasured.keys()
+        missing = {name: tasks for name, tasks in missing.items() if name in needed}
         for task in (task for tasks in missing.values() for task in tasks):
             if self.results.find(task) is not None:
                 print(
@@ -138,17 +137,6 @@ class StudyRun:
         self._compose(missing)
         self._without_weights(missing)
         self._without_needs(stages, missing)
-
-    def _needed(self, names: set[str]) -> set[str]:
-        """The rows of these names and all that they are computed or start from."""
-        found: set[str] = set()
-        left = list(names)
-        while left:
-            name = left.pop()
-            if name not in found:
-                found.add(name)
-                left += self.study.row(name).needs
-        return found
 
     def _state(self, name: str) -> State:
         """Whether a row's tables are kept: all, so that only its weights can be missing, or some, or none."""

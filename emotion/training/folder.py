@@ -163,7 +163,7 @@ def write_config(folder: RunFolder, config: RunConfig) -> None:
 def new_attempt(folder: RunFolder) -> None:
     """Move what the folder holds to attempts/<n>/."""
     kept = folder.path / ATTEMPTS
-    number = 1 + max((int(p.name) for p in kept.glob("[0-9]*")), default=0)
+    number = 1 + max((int(p.name) for p in kept.glob("*") if p.name.isdigit()), default=0)
     contents = [p for p in folder.path.iterdir() if p.name not in (ATTEMPTS, LOCK)]
     if contents:
         part = kept / f".{number}{_MOVING}"

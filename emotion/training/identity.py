@@ -73,21 +73,10 @@ def check_sources(config: RunConfig) -> None:
     """Whether the files and the run that a configuration starts from are there, before hours of preparation.
 
     Raises:
-        ConfigError: a file that is named isn't there.
+        ConfigError: a file that is named can't be read.
         RunError: a run that is named isn't there or isn't finished.
     """
-    for group in GROUPS:
-        section = getattr(config, group)
-        for key, field in type(section).model_fields.items():
-            mark, value = path_key(field), getattr(section, key)
-            if mark is None or value is None or mark.stands_for in ("data", "nothing"):
-                continue
-            if mark.stands_for != "content":
-                _run_identity(f"{group}.{key}", value)
-            elif not value.exists():
-                raise ConfigError(
-                    f"{group}.{key}: expected a file that can be read, found nothing at {value}."
-                )
+    essence(config, fingerprint="")
 
 
 def _content_digest(key: str, path: Path) -> str:
