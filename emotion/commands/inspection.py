@@ -1,6 +1,7 @@
 """What `emotion data list|check|prepare|show|stats|audit` do."""
 
 import difflib
+import itertools
 import re
 import shlex
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from emotion.reporting.tables import Cell, Column, Table, text
 from emotion.runs import RunFolder
 from emotion.schema import RunConfig
 from emotion.schema.data import DataConfig
+from emotion.training.own_data import same_pictures
 from emotion.training.progress import preparing
 
 _OVERRIDE = re.compile(r"[+~]{0,2}[\w.]+=")
@@ -229,6 +231,7 @@ def audit(where: Sequence[str], out: Path, runs: Sequence[Path]) -> None:
     for warning in found.warnings:
         print(f"  {warning}")
     csv = out / "audit.csv"
+    _keep_edited(csv, findings.write_csv())
     atomic.write_text(csv, findings.write_csv())
     proposed = findings.filter("exclude")["id"].n_unique()
     print(
@@ -239,8 +242,27 @@ def audit(where: Sequence[str], out: Path, runs: Sequence[Path]) -> None:
     print(audit_page.write(found, out / "audit.html", suspects))
 
 
+def _keep_edited(csv: Path, text: str) -> None:
+    """An audit's file that says something else than `text` may hold a person's decisions: it gets another name."""
+    try:
+        if csv.read_text() == text:
+            return
+    except FileNotFoundError:
+        return
+    except UnicodeDecodeError:
+        pass  # saved by another program
+    free = (csv.with_stem(f"{csv.stem}-{number}") for number in itertools.count(1))
+    kept = next(path for path in free if not path.exists())
+    csv.rename(kept)
+    print(f"{csv} was there with other content: it is {kept.name} now")
+
+
 def _unseen(runs: Sequence[Path], store: Store) -> Predictions:
-    """Predictions for images that the runs were not trained on: all folds, or one run's validation part."""
+    """Predictions for images that the runs were not trained on: all folds, or one run's validation part.
+
+    Raises:
+        DataError: a run is of other pictures, or its labels are others.
+    """
     folders = [RunFolder.open(run) for run in runs]
     tables = [predictions.read(folder.predictions("val"), store.classes) for folder in folders]
     table = tables[0] if len(tables) == 1 else folds.pool(tables, run=f"{len(tables)} folds")
@@ -250,6 +272,23 @@ def _unseen(runs: Sequence[Path], store: Store) -> Predictions:
         raise DataError(
             f"expected predictions for images of this data, found {foreign:,} of {len(table):,} ids in {runs[0]} that "
             "are not in it. Audit the data that the run was trained on, with the same data keys."
+        )
+    for folder in folders:
+        same = folder.splits["data"]["fingerprint"] == store.fingerprint
+        if not same and not same_pictures(folder, store):
+            raise DataError(
+                f"expected a run on the pictures that are audited, found {folder.path.name} on other ones, or on these "
+                "prepared otherwise. Audit the data that the run was trained on, with the same keys of data and "
+                "preprocess."
+            )
+    labels = dict(store.frame.select("id", "label").iter_rows())
+    other = [
+        name for name, label in zip(table.ids, table.labels.tolist(), strict=True) if labels[name] != label
+    ]
+    if other:
+        raise DataError(
+            f"expected predictions with the labels of this data, found {len(other):,} of {len(table):,} labelled "
+            f"otherwise (the first: {other[0]}). Audit the labels that the run was trained with."
         )
     return table
 

@@ -15,10 +15,7 @@ from emotion.models.network import Network, misfit
 from emotion.runs import SCORED, RunFolder
 from emotion.training import checkpoint
 from emotion.training.folder import source_weights
-from emotion.training.own_data import at_hand
-
-_PICTURES_OF = {"ferplus": "fer2013", "expw_cleaned": "expw"}  # data sets that are made of another's pictures
-_SEVERAL = ("folder", "csv", "drawn")  # names that any number of data sets go by
+from emotion.training.own_data import at_hand, pictures_of, same_pictures
 
 
 def source(path: Path) -> dict[str, Any]:
@@ -130,7 +127,7 @@ def _refuse_seen_by(run: RunFolder, split: Split, store: Store) -> None:
         return
     judged = _held_out(store, split)
     prepared = at_hand(run)
-    same = _same_pictures(run, store)
+    same = same_pictures(run, store)
     if prepared is not None and prepared[0].preparation == store.preparation:
         seen = _trained_on(judged, store, *prepared, by_id=same)
     else:
@@ -153,20 +150,6 @@ def _refuse_seen_by(run: RunFolder, split: Split, store: Store) -> None:
 def _held_out(store: Store, split: Split) -> pl.DataFrame:
     """The rows of the store's frame that aren't trained on but selected by or scored."""
     return store.frame[np.concatenate([split.part(name) for name in split.names if name != "train"])]
-
-
-def _pictures(name: str) -> str:
-    return _PICTURES_OF.get(name, name)
-
-
-def _same_pictures(run: RunFolder, store: Store) -> bool:
-    """Whether both are of one data set, perhaps in another form or cut out otherwise (data.crop, data.box)."""
-    name = _pictures(run.splits["data"]["name"])
-    if name != _pictures(store.name):
-        return False
-    roots = (run.config["data"].get("root"), store.manifest["key"].get("root"))
-    places = [Path(root).expanduser().resolve() for root in roots if root is not None]
-    return name not in _SEVERAL or (len(places) == 2 and places[0] == places[1])
 
 
 def _trained_on(
@@ -193,7 +176,7 @@ def _not_kept_aside(judged: pl.DataFrame, run: RunFolder, split: Split, store: S
     None where the two share nothing.
     """
     ids, nothing = store.frame["id"], judged["id"].clear()
-    if _pictures(run.splits["data"]["name"]) != _pictures(store.name):
+    if pictures_of(run.splits["data"]["name"]) != pictures_of(store.name):
         return nothing
     theirs, ours = run.splits["hash"], split.manifest["hash"]
     kept_aside = [nothing]

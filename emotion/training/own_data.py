@@ -11,6 +11,9 @@ from emotion.runs import RunFolder
 from emotion.schema import validate
 from emotion.training.progress import preparing
 
+_PICTURES_OF = {"ferplus": "fer2013", "expw_cleaned": "expw"}  # data sets that are made of another's pictures
+_SEVERAL = ("folder", "csv", "drawn")  # names that any number of data sets go by
+
 
 def own_store(
     run: RunFolder, cache_dir: Path | None = None, say: Callable[[str], None] | None = None
@@ -69,3 +72,22 @@ def at_hand(
         return as_trained(run, cache_dir)
     except (EmotionError, OSError):
         return None
+
+
+def pictures_of(name: str) -> str:
+    """The data set whose pictures a data set is made of.
+
+    >>> pictures_of("ferplus"), pictures_of("lfw_ms")
+    ('fer2013', 'lfw_ms')
+    """
+    return _PICTURES_OF.get(name, name)
+
+
+def same_pictures(run: RunFolder, store: Store) -> bool:
+    """Whether both are of one data set, perhaps in another form or cut out otherwise (data.crop, data.box)."""
+    name = pictures_of(run.splits["data"]["name"])
+    if name != pictures_of(store.name):
+        return False
+    roots = (run.config["data"].get("root"), store.manifest["key"].get("root"))
+    places = [Path(root).expanduser().resolve() for root in roots if root is not None]
+    return name not in _SEVERAL or (len(places) == 2 and places[0] == places[1])

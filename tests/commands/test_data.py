@@ -1,14 +1,17 @@
 """`emotion data …` on small sets, from what is typed to what is printed and written."""
 
+import json
 import re
 import shlex
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import pytest
+import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -268,21 +271,75 @@ def test_audit_with_a_run_ranks_likely_label_errors(finished_run: RunFolder, tmp
         call("audit", "data=drawn", "data.count=20", "data.imbalance=0", "--run", finished_run.path)
 
 
+def class_folders(root: Path, seed: int) -> Path:
+    for name in ("anger", "happiness"):
+        (root / name).mkdir(parents=True)
+        for number in range(6):
+            noise = np.random.default_rng([seed, number, ord(name[0])]).integers(0, 256, (20, 20), np.uint8)
+            Image.fromarray(noise).save(root / name / f"{name[0]}{number}.png")
+    return root
+
+
+def test_audit_refuses_a_run_on_other_pictures_of_the_same_names(tmp_path: Path, cache: Path) -> None:
+    ours, theirs = class_folders(tmp_path / "ours", 1), class_folders(tmp_path / "theirs", 2)
+    run = run_on(["data=folder", f"data.root={theirs}"], tmp_path / "run", cache)
+    with pytest.raises(DataError, match="found run on other ones"):
+        call("audit", ours, "--run", run.path, "--out", tmp_path)
+    assert "likely label errors" in call("audit", theirs, "--run", run.path, "--out", tmp_path)
+    # the same pictures in another size are the same pictures
+    larger = call("audit", theirs, "preprocess.size_px=64", "--run", run.path, "--out", tmp_path)
+    assert "likely label errors" in larger
+
+
+def test_audit_refuses_a_run_with_other_labels(tmp_path: Path, cache: Path) -> None:
+    table = tmp_path / "faces.csv"
+    root = class_folders(tmp_path / "faces", 1)
+    files = sorted(path.relative_to(tmp_path) for path in root.rglob("*.png"))
+    table.write_text("\n".join(["path,label", *(f"{path},{path.parent.name}" for path in files)]))
+    run = run_on(["data=csv", f"data.root={table}"], tmp_path / "run", cache)
+    first = files[0]  # of anger, and in the run's table
+    table.write_text(table.read_text().replace(f"{first},anger", f"{first},happiness"))
+    with pytest.raises(DataError, match=f"1 of 6 labelled otherwise \\(the first: {first}"):
+        call("audit", table, "data=csv", "--run", run.path, "--out", tmp_path)
+
+
+def test_an_edited_audit_is_kept(fer_folders: Path, tmp_path: Path) -> None:  # noqa: F811
+    call("audit", fer_folders, "--out", tmp_path)
+    csv = tmp_path / "audit.csv"
+    made = csv.read_text()
+    assert "other content" not in call("audit", fer_folders, "--out", tmp_path)
+    for number, edited in ((1, made + "by hand,,,,,,,,true\n"), (2, made + "by hand,,,,,,,,false\n")):
+        csv.write_text(edited)
+        said = call("audit", fer_folders, "--out", tmp_path)
+        assert f"{csv} was there with other content: it is audit-{number}.csv now" in said
+        assert csv.read_text() == made
+        assert (tmp_path / f"audit-{number}.csv").read_text() == edited
+
+
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    return run_on(DRAWN, tmp_path_factory.mktemp("run"), tmp_path_factory.mktemp("cache"))
+
+
+def run_on(overrides: Sequence[str], there: Path, cache: Path) -> RunFolder:
     """A run folder with the validation table of a network that is right seven times of ten."""
     from emotion.data.dataset import open_store
     from emotion.launch import compose
 
-    config = compose(list(DRAWN))
-    store = open_store(config.data, config.preprocess, tmp_path_factory.mktemp("cache"))
+    config = compose(list(overrides))
+    store = open_store(config.data, config.preprocess, cache)
     rng = np.random.default_rng(0)
-    rows = np.arange(0, 140, 2)
-    p = rng.dirichlet(np.ones(7), len(rows)) * 0.5
+    rows = np.arange(0, len(store), 2)
+    size = len(store.classes)
+    p = rng.dirichlet(np.ones(size), len(rows)) * 0.5
     p[np.arange(len(rows)), np.where(rng.random(len(rows)) < 0.7, store.labels[rows], 0)] += 0.5
-    folder = RunFolder(tmp_path_factory.mktemp("run"))
+    folder = RunFolder(there)
+    there.mkdir(exist_ok=True)
     folder.file("status.json").write_text('{"format": 1, "state": "finished"}')
-    meta = predictions.Meta("drawn", "val", folder.name, selected_on_this_part=True)
+    folder.file("config.yaml").write_text(yaml.safe_dump(config.plain()))
+    facts = {"format": 1, "data": {"name": store.name, "fingerprint": store.fingerprint}}
+    folder.file("splits.json").write_text(json.dumps(facts))
+    meta = predictions.Meta(store.name, "val", folder.name, selected_on_this_part=True)
     ids = store.frame["id"].gather(rows).to_list()
     predictions.write(
         folder.predictions("val"), predictions.from_arrays(ids, store.labels[rows], p, store.classes, meta)
