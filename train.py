@@ -1,6 +1,12 @@
 """Train: `python train.py --help` explains it."""
 
-from emotion.launch import main
+import sys
 
 if __name__ == "__main__":
-    main()
+    try:
+        from emotion.launch import main
+
+        main()
+    except KeyboardInterrupt:  # a run or a sweep that has begun says itself how it is continued
+        print("\nInterrupted: nothing was begun.", file=sys.stderr)
+        sys.exit(130)

@@ -3,6 +3,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -170,8 +171,11 @@ def test_ctrl_c_leaves_a_run_that_is_continued(tmp_path: Path) -> None:
             "name=two words",
         ),
     ]
+    # a background shell's processes ignore Ctrl-C from birth; what is handled isn't inherited
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     process = subprocess.Popen([sys.executable, str(TRAIN), *overrides], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
                                text=True, env={**os.environ, "OMP_NUM_THREADS": "1"})  # fmt: skip
+    signal.signal(signal.SIGINT, before)
     assert process.stdout is not None
     for line in process.stdout:
         if line.startswith("epoch"):
@@ -185,6 +189,25 @@ def test_ctrl_c_leaves_a_run_that_is_continued(tmp_path: Path) -> None:
     assert run.status["state"] == "interrupted"
     assert run.checkpoint("last").is_file()
     assert shlex.split(run.environment["command"]) == [str(TRAIN), *overrides]  # as typed, fit to be pasted
+
+
+def test_ctrl_c_before_anything_was_begun(tmp_path: Path) -> None:
+    """While modules are imported; the audit hook presses it at a certain one."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import signal, sys\n"
+        "def hook(event, arguments):\n"
+        "    if event == 'import' and arguments[0] == 'hydra':\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "sys.addaudithook(hook)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    done = subprocess.run(
+        [sys.executable, str(TRAIN)], capture_output=True, text=True, env=env, cwd=tmp_path, check=False
+    )
+    signal.signal(signal.SIGINT, before)
+    assert done.returncode == 130
+    assert done.stderr == "\nInterrupted: nothing was begun.\n"
 
 
 def test_a_forced_run_is_continued_without_force() -> None:

@@ -15,10 +15,10 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from multiprocessing import forkserver
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -34,7 +34,7 @@ from emotion.training.jobs import Job, Wanted, prepared
 
 BUSY_EXIT = 75  # EX_TEMPFAIL of sysexits.h: another process holds the run
 _POLL_S = 2.0
-_GRACE_S = 20.0
+_ASKED, _GRACE_S = 4, 5.0  # times, and how long each time
 _SAID = 16_000  # characters; a pipe that nobody reads before the end holds 64 KiB
 
 
@@ -90,7 +90,10 @@ def _visible_gpus() -> list[str]:
 
 
 def _start_server() -> None:
-    """Start the fork server so that it imports this code and no other installation of it: it ignores `sys.path`."""
+    """Start the fork server so that it imports this code and no other installation of it: it ignores `sys.path`.
+
+    Ctrl-C, which a terminal sends to it too, is for the queue, with which it ends; what it forks inherits that.
+    """
     ours = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
     changed = {
         "PYTHONPATH": ours.rstrip(os.pathsep),
@@ -98,14 +101,34 @@ def _start_server() -> None:
     }  # the latter: not the current folder's
     before = {name: os.environ.get(name) for name in changed}
     os.environ.update(changed)
+    resource_tracker.ensure_running()  # else the server does it, and unblocks the signal then
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         forkserver.ensure_running()
     finally:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
         for name, value in before.items():
             if value is None:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Ctrl-C and `kill` wait until what is done here is done."""
+    heard: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {n: signal.getsignal(n) for n in numbers if signal.getsignal(n) is signal.default_int_handler}
+    for number in before:
+        signal.signal(number, lambda number, _: heard.append(number))
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if heard:
+            raise KeyboardInterrupt
 
 
 class Queue:
@@ -145,13 +168,13 @@ class Queue:
         renewed = {job.identity for job in todo if job.config.force and _renewed(job)}
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["emotion.training.warm"])
-        _start_server()
         free = list(self.slots)
         at_once = min(len(free), len(todo))
         busy: dict[Any, _Running] = {}
         waiting = list(todo)
         before = signal.signal(signal.SIGTERM, signal.default_int_handler)  # no job outlives its queue
         try:
+            _start_server()
             while waiting or busy:
                 while waiting and free:
                     job, slot = waiting.pop(0), free.pop(0)
@@ -164,9 +187,10 @@ class Queue:
                         args=(plain, slot, at_once, prefix, says, self.sweep),
                         name=job.folder.name,
                     )
-                    process.start()
+                    with _undisturbed():  # half-started, it would be nobody's
+                        process.start()
+                        busy[process.sentinel] = _Running(process, job, slot, heard)
                     says.close()
-                    busy[process.sentinel] = _Running(process, job, slot, heard)
                 for sentinel in wait(list(busy), timeout=_POLL_S):
                     ended = busy.pop(sentinel)
                     ended.process.join()
@@ -177,7 +201,7 @@ class Queue:
                     else:
                         self._ended(ended)
         except BaseException as error:
-            self._stop([running.process for running in busy.values()])
+            _stop(list(busy.values()))
             if not isinstance(error, KeyboardInterrupt):
                 raise
             unfinished = [job for job in self.jobs if state_of(job) != "finished"]
@@ -220,20 +244,6 @@ class Queue:
         _note_failure(job, said)
         print(f"FAILED {job.folder.name}: {said.strip().splitlines()[-1]}", file=sys.stderr, flush=True)
 
-    @staticmethod
-    def _stop(processes: Sequence[ForkServerProcess]) -> None:
-        """The terminal has sent its signal to the children too; whoever doesn't end by it is made to."""
-        for process in processes:
-            if process.pid and process.is_alive():
-                with suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGINT)
-        deadline = time.monotonic() + _GRACE_S
-        for process in processes:
-            process.join(max(0.0, deadline - time.monotonic()))
-            if process.is_alive():
-                process.kill()
-                process.join()
-
 
 @dataclass(frozen=True)
 class _Running:
@@ -247,6 +257,24 @@ class _Running:
         with suppress(EOFError):
             return str(self.heard.recv()) if self.heard.poll() else ""
         return ""
+
+
+def _stop(left: Sequence[_Running]) -> None:
+    """The terminal has sent its signal to the children too; whoever doesn't end by it is asked again, then made to."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # one more Ctrl-C is for the children
+    for _ in range(_ASKED):
+        left = [running for running in left if running.process.is_alive()]
+        for running in left:
+            assert running.process.pid is not None
+            with suppress(ProcessLookupError):
+                os.kill(running.process.pid, signal.SIGINT)
+        deadline = time.monotonic() + _GRACE_S
+        for running in left:
+            running.process.join(max(0.0, deadline - time.monotonic()))
+    for running in left:
+        running.process.kill()
+        running.process.join()
+    signal.signal(signal.SIGINT, before)
 
 
 def _renewed(job: Job) -> bool:
@@ -306,6 +334,7 @@ def _child(
     sweep: Path | None,
 ) -> None:
     """One job in its own process, one of so many at once. What goes wrong is told to the parent by `says`."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     os.environ.update(slot)
     machine = plain["machine"]
     if isinstance(machine["devices"], int):
@@ -319,6 +348,7 @@ def _child(
 
     config: RunConfig = validate(plain)
     try:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})  # the server has it blocked
         # libraries clean up their temporary files when Python exits, which a forked process never does
         with tempfile.TemporaryDirectory(prefix="emotion-") as tempfile.tempdir:
             train(config, Log(prefix=prefix), sweep)

@@ -279,6 +279,37 @@ def test_being_stopped_ends_the_children_and_says_what_is_left(
     assert not Path(f"/proc/{pid}").exists()
 
 
+@pytest.mark.parametrize("after_s", [0.0, 0.5])
+def test_ctrl_c_while_the_jobs_modules_are_imported(
+    tmp_path: Path, cache_dir: Path, launched: Launch, after_s: float
+) -> None:
+    process = launched(command(tmp_path, cache_dir, "seed=0,1", "trainer.max_epochs=400"))
+    while not any(b"multiprocessing.forkserver" in line for line in session(process.pid).values()):
+        time.sleep(0.01)
+    time.sleep(after_s)
+    os.killpg(process.pid, signal.SIGINT)
+    printed, errors = process.communicate(timeout=120)
+    assert process.returncode == 130
+    assert "2 of 2 jobs are left. The same command continues." in printed
+    assert "Traceback" not in errors
+    for _ in range(100):
+        if not session(process.pid):
+            break
+        time.sleep(0.1)
+    assert not session(process.pid)
+
+
+def session(leader: int) -> dict[int, bytes]:
+    """The command lines of the processes of a session."""
+    found = {}
+    for place in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            state, _, _, belongs = (place / "stat").read_text().rpartition(")")[2].split()[:4]
+            if int(belongs) == leader and state != "Z":
+                found[int(place.name)] = (place / "cmdline").read_bytes()
+    return found
+
+
 def test_a_forced_sweep_that_is_stopped_goes_on_without_force(
     undisturbed: tuple[Path, str], tmp_path: Path, cache_dir: Path, launched: Launch
 ) -> None:
