@@ -30,15 +30,17 @@ def evaluate(run: Path, where: Sequence[str], part: str | None) -> None:
         print(
             f"the run's classes that the data doesn't have, their probability shared out: {', '.join(found.unused)}"
         )
-    if found.seen is None:
+    if found.seen:
+        least = "" if found.all_known else "at least "
         print(
-            "whether the run was trained on some of these images is not known: its own data, or that of a run that it "
-            "started from, is not at hand or was prepared otherwise"
+            f"{least}{found.seen:,} of these images have the pixels of one that the run, or one that it started from, "
+            "was trained on or selected by"
         )
-    elif found.seen:
+    if not found.all_known:
+        more = "more" if found.seen else "some"
         print(
-            f"{found.seen:,} of these images have the pixels of one that the run, or one that it started from, was "
-            "trained on or selected by"
+            f"whether the run was trained on {more} of these images is not known: its own data, or that of a run that "
+            "it started from, is not at hand or was prepared otherwise"
         )
     for note in found.notes:
         print(f"of the data: {note}")

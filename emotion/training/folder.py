@@ -53,8 +53,8 @@ def locked(path: Path) -> Iterator[None]:
         opened = (path / LOCK).open("a+")
     except OSError as error:
         raise RunError(
-            f"expected to write run folders into {path.parent}: {error.strerror}. Set machine.runs_dir to a folder "
-            "that can be written."
+            f"expected to write into {path.parent}: {error.strerror}. Choose a folder that can be written; training "
+            "takes it as machine.runs_dir."
         ) from error
     with opened as file:
         deadline = time.monotonic() + _ORPHANS_S

@@ -91,19 +91,32 @@ def ancestors(run: RunFolder) -> list[RunFolder]:
     Raises:
         RunError: one of them is gone.
     """
+    chain, gone = known_ancestors(run)
+    if gone is not None:
+        raise RunError(
+            f"model.init_from: {chain[-1].name} started from {gone}, which is gone or no run, so that nobody can say "
+            "which images its weights have seen. Put that folder back, or start from another run."
+        )
+    return chain
+
+
+def known_ancestors(run: RunFolder) -> tuple[list[RunFolder], Path | None]:
+    """As `ancestors`, as far as they are there, and the first that is gone or can't be read."""
     chain = [run]
     while earlier := chain[-1].config["model"].get("init_from"):
-        last, path = chain[-1], Path(earlier)
+        path = Path(earlier)
         if not path.is_dir():
             # both were moved together, or the path was typed in another folder
-            path = last.path.resolve().parent / path.name
-        if not path.is_dir() or path.resolve() in {one.path.resolve() for one in chain}:
-            raise RunError(
-                f"model.init_from: {last.name} started from {earlier}, which is gone, so that nobody can say which "
-                "images its weights have seen. Put that folder back, or start from another run."
-            )
-        chain.append(RunFolder.open(path))
-    return chain
+            path = chain[-1].path.resolve().parent / path.name
+        source = RunFolder(path.resolve())
+        try:
+            known = source.path not in {one.path.resolve() for one in chain} and source.config
+        except RunError:
+            known = None
+        if not known:
+            return chain, Path(earlier)
+        chain.append(source)
+    return chain, None
 
 
 def refuse_seen_images(path: Path, split: Split, store: Store) -> None:

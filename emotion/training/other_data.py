@@ -19,7 +19,7 @@ from emotion.schema.data import DataConfig
 from emotion.schema.machine import MachineConfig
 from emotion.training.assemble import choose_device
 from emotion.training.console import Log
-from emotion.training.init_from import ancestors
+from emotion.training.init_from import known_ancestors
 from emotion.training.own_data import at_hand
 from emotion.training.progress import preparing
 
@@ -33,8 +33,9 @@ class OtherScore:
         path: where it was written, in the run's folder.
         left_out: the data's classes that the run doesn't know, with the number of images.
         unused: the run's classes that the data doesn't have.
-        seen: how many of the images have the pixels of one that the run, or one that it started from, learnt from or
-            was selected by; None where a run's data is no longer at hand, or was prepared otherwise.
+        seen: how many of the images are known to have the pixels of one that the run, or one that it started from,
+            learnt from or was selected by.
+        all_known: whether the data of all those runs was there to be compared, prepared alike.
         notes: what whoever reads the scores must know of the data.
     """
 
@@ -42,7 +43,8 @@ class OtherScore:
     path: Path
     left_out: dict[str, int]
     unused: tuple[str, ...]
-    seen: int | None
+    seen: int
+    all_known: bool
     notes: tuple[str, ...]
 
 
@@ -96,7 +98,7 @@ def score_other(
         path,
         _counts(store, rows, theirs),
         tuple(predictor.classes[old] for old in ours.left_out),
-        _seen(run, predictor.preparation, machine, frame["digest"].to_list()),
+        *_seen(run, predictor.preparation, machine, frame["digest"].to_list()),
         tuple(store.notes),
     )
 
@@ -121,17 +123,22 @@ def _counts(store: Store, rows: np.ndarray, theirs: ClassMap) -> dict[str, int]:
     return {store.classes[old]: int(counts[old]) for old in theirs.left_out if counts[old]}
 
 
-def _seen(run: RunFolder, preparation: Preparation, machine: MachineConfig, digests: list[str]) -> int | None:
-    """How many digests are of images that the run, or one that it started from, learnt from or was selected by."""
-    try:
-        chain = ancestors(run)
-    except RunError:
-        return None
+def _seen(
+    run: RunFolder, preparation: Preparation, machine: MachineConfig, digests: list[str]
+) -> tuple[int, bool]:
+    """How many digests are of images that the run, or one that it started from, learnt from or was selected by.
+
+    Returns:
+        Their number, and whether the data of all those runs could be looked at.
+    """
+    chain, gone = known_ancestors(run)
+    all_known = gone is None
     known: set[str] = set()
     for one in chain:
         trained = at_hand(one, machine.cache_dir, prepare=True)
         if trained is None or trained[0].preparation != preparation:
-            return None
+            all_known = False
+            continue
         store, split = trained
         known.update(store.frame["digest"].gather(np.concatenate([split.train, split.val])))
-    return sum(digest in known for digest in digests)
+    return sum(digest in known for digest in digests), all_known

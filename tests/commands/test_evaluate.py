@@ -18,7 +18,9 @@ def test_intervals_that_can_not_be_trusted_are_starred(
     scores = 0.4 * np.eye(3)[labels] + 0.6 * np.random.default_rng(0).dirichlet(np.ones(3), 84)
     meta = predictions.Meta("other", "test", "run")
     table = predictions.from_arrays([str(row) for row in range(84)], labels, scores, "abc", meta)
-    found = SimpleNamespace(table=table, path=Path("x"), left_out={}, unused=(), seen=0, notes=())
+    found = SimpleNamespace(
+        table=table, path=Path("x"), left_out={}, unused=(), seen=0, all_known=True, notes=()
+    )
     here = "emotion.commands.evaluate"
     monkeypatch.setattr(f"{here}.described", lambda *_: SimpleNamespace(data=None, machine=None))
     monkeypatch.setattr(f"{here}.with_weights", RunFolder)

@@ -131,10 +131,10 @@ def test_a_chain_of_runs_remembers_the_first(source: RunFolder, run: Train, tmp_
         shutil.move(beside, source.path)
     shutil.move(source.path, tmp_path / "gone")  # then nothing is known of it
     try:
-        with pytest.raises(RunError, match="which is gone, so that nobody can say"):
+        with pytest.raises(RunError, match="which is gone or no run, so that nobody can say"):
             run(f"model.init_from={between.path}", "fold=0", "folds=2", "trainer.max_epochs=1")
         shutil.move(between.path, source.path)  # renamed to what it started from
-        with pytest.raises(RunError, match="which is gone, so that nobody can say"):
+        with pytest.raises(RunError, match="which is gone or no run, so that nobody can say"):
             init_from.ancestors(RunFolder.open(source.path))
         shutil.move(source.path, between.path)
     finally:

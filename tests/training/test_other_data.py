@@ -106,9 +106,9 @@ def test_images_it_has_learnt_from_are_counted(finished: RunFolder, cache_dir: P
     )
     splits = finished.splits["counts"]
     learnt = sum(splits["train"].values()) + sum(splits["val"].values())
-    assert found.seen == learnt
+    assert (found.seen, found.all_known) == (learnt, True)
     other = moved(finished, cache_dir)
-    assert other.seen == 0
+    assert (other.seen, other.all_known) == (0, True)
     assert found.path.is_file()  # one data set's table doesn't replace another's
     for each in (found, other):
         each.path.unlink()
@@ -124,10 +124,34 @@ def test_images_that_an_earlier_run_has_learnt_from_are_counted(
     learnt = sum(sum(first.splits["counts"][part].values()) for part in ("train", "val"))
     assert moved(then, cache_dir, *same).seen == learnt
     shutil.rmtree(first.path)
-    assert moved(then, cache_dir, *same).seen is None
+    found = moved(then, cache_dir, *same)
+    assert (found.seen, found.all_known) == (0, False)
     # as if that one's images were of another size, so that their pixels can't be compared
     shutil.copytree(run("preprocess.size_px=40", "trainer.max_epochs=1").path, first.path)
-    assert moved(then, cache_dir, *same).seen is None
+    found = moved(then, cache_dir, *same)
+    assert (found.seen, found.all_known) == (0, False)
+
+
+def test_what_is_known_of_a_chain_is_told_where_its_first_run_is_gone(
+    finished: RunFolder, run: Train, cache_dir: Path, tmp_path: Path
+) -> None:
+    first = RunFolder(Path(shutil.copytree(finished.path, tmp_path / "gone")))
+    second = run(f"model.init_from={first.path}", "data.seed=7", "trainer.max_epochs=1")
+    third = run(f"model.init_from={second.path}", "data.seed=8", "trainer.max_epochs=1")
+    learnt = sum(sum(second.splits["counts"][part].values()) for part in ("train", "val"))
+    again = (
+        "data=drawn",
+        "data.count=140",
+        "data.seed=7",
+        "data.imbalance=0",
+        "data.size_px=48",
+        "data.label_noise=0.5",
+    )
+    shutil.rmtree(first.path)
+    line = ["evaluate", str(third.path), *again, f"machine.cache_dir={cache_dir}"]
+    done = CliRunner().invoke(app, line, catch_exceptions=False)
+    assert f"at least {learnt:,} of these images have the pixels of one" in done.output
+    assert "trained on more of these images is not known" in done.output
 
 
 @pytest.mark.parametrize(
