@@ -1,5 +1,6 @@
 """`emotion …`: the commands and their arguments. Each imports its module when it is called."""
 
+import shlex
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -173,6 +174,10 @@ def quiz(
     from emotion.commands.quiz import judge, make
     from emotion.errors import ConfigError
 
+    if data is not None and answers is not None:
+        files = (*map(str, answers), data, *(overrides or ()))
+        typed = " ".join(f"--answers {shlex.quote(file)}" for file in files)
+        raise ConfigError(f"expected either a data set, or --answers before each file: {typed}")
     if (data is None) == (answers is None):
         raise ConfigError("expected either a data set, to make a quiz, or --answers FILE, to score one.")
     if data is not None:

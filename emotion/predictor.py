@@ -1,6 +1,6 @@
 """Prediction with a finished run: the checkpoint's own preprocessing, network and label order, nothing else."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -64,23 +64,32 @@ class Predictor:
         Raises:
             DataError: an image can't be read; the text names it.
         """
-        found = self.probabilities(images)
-        return [
-            Prediction(self.classes[int(p.argmax())], dict(zip(self.classes, p.tolist(), strict=True)))
-            for p in found
-        ]
+        return [self._told(p) for p in self.probabilities(images)]
 
-    @torch.inference_mode()
+    def predict_each(self, images: Sequence[Image]) -> Iterator[Prediction | DataError]:
+        """As `predict`, one after the other; for an image that can't be read, the error that says so."""
+        for start in range(0, len(images), BATCH):
+            read: list[np.ndarray | DataError] = []
+            for image in images[start : start + BATCH]:
+                try:
+                    read.append(self._prepare(image))
+                except DataError as error:
+                    read.append(error)
+            whole = [pixels for pixels in read if isinstance(pixels, np.ndarray)]
+            found = iter(self._of_prepared(whole) if whole else ())
+            for one in read:
+                yield one if isinstance(one, DataError) else self._told(next(found))
+
+    def _told(self, p: np.ndarray) -> Prediction:
+        return Prediction(self.classes[int(p.argmax())], dict(zip(self.classes, p.tolist(), strict=True)))
+
     def probabilities(self, images: Image | Sequence[Image] | np.ndarray) -> np.ndarray:
         """(N, K) float32, columns in the order of `classes`."""
         if isinstance(images, str | Path) or (isinstance(images, np.ndarray) and images.ndim < 4):
             images = [images]
         found = []
         for start in range(0, len(images), BATCH):
-            pixels = torch.from_numpy(
-                np.stack([self._prepare(image) for image in images[start : start + BATCH]])
-            )
-            found.append(self._averaged(pixels).numpy())
+            found.append(self._of_prepared([self._prepare(image) for image in images[start : start + BATCH]]))
         return np.concatenate(found) if found else np.empty((0, len(self.classes)), np.float32)
 
     @torch.inference_mode()
@@ -99,6 +108,10 @@ class Predictor:
             pixels = torch.from_numpy(np.array(images[rows[start : start + STORED_BATCH]])).to(device)
             found.append(self._averaged(pixels).cpu().numpy())
         return np.concatenate(found) if found else np.empty((0, len(self.classes)), np.float32)
+
+    @torch.inference_mode()
+    def _of_prepared(self, images: Sequence[np.ndarray]) -> np.ndarray:
+        return self._averaged(torch.from_numpy(np.stack(images))).numpy()
 
     def _averaged(self, pixels: torch.Tensor) -> torch.Tensor:
         return class_probabilities(lambda image: self.network(self.device_module(image)), pixels, self.tta)

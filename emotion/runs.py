@@ -97,7 +97,10 @@ class RunFolder:
 
     @property
     def status(self) -> dict[str, Any]:
-        return self._json("status.json")
+        found = self._json("status.json")
+        if "state" not in found:
+            raise RunError(f"{self.file('status.json')} tells no state: the run is half-written or not ours.")
+        return found
 
     @property
     def environment(self) -> dict[str, Any]:

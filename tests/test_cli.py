@@ -14,7 +14,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from emotion.cli import app
-from emotion.errors import EmotionError
+from emotion.errors import DataError, EmotionError
 from emotion.launch import compose
 from emotion.runs import RunFolder
 from emotion.training.folder import HeldError, locked
@@ -90,9 +90,29 @@ def test_predict_as_json_and_as_a_table(runs: Path, face: Path) -> None:
     assert all(name in said for name in (str(face), *line["probabilities"]))  # a pipe cuts no column
 
 
+def test_one_broken_image_of_many_hides_no_other(runs: Path, face: Path, tmp_path: Path) -> None:
+    text, gone = tmp_path / "text.png", tmp_path / "gone.png"
+    text.write_text("hello")
+    images = [text, *[face] * 70, gone, face]  # in more batches than one
+    expected = np.load(GOLDEN / "expected.npz")["probabilities"][3]
+    for form in ((), ("--json",)):
+        done = CliRunner().invoke(app, ["predict", str(runs / "latest"), *map(str, images), *form])
+        assert isinstance(done.exception, DataError)
+        assert str(done.exception).startswith("2 of 73 images can't be used.\n")
+        assert f"{text}: not an image" in str(done.exception)
+        assert f"{gone} can't be read" in str(done.exception)
+        assert done.output.count(str(face)) == 71
+    lines = [json.loads(line) for line in done.output.splitlines()]
+    assert [line["image"] for line in lines] == [str(image) for image in images]
+    assert "not an image" in lines[0]["error"]
+    np.testing.assert_allclose(list(lines[-1]["probabilities"].values()), expected, atol=1e-4)
+
+
 def test_report_is_written_where_it_says(runs: Path, tmp_path: Path) -> None:
     said = call("report", runs / "latest", "--out", tmp_path / "r.html")
     assert Path(said.strip()).read_text().startswith("<!doctype html>")
+    said = call("report", runs / "latest", "--out", tmp_path / "R.MD")
+    assert Path(said.strip()).read_text().startswith("**Scores")
 
 
 @pytest.mark.parametrize(
@@ -104,12 +124,22 @@ def test_report_is_written_where_it_says(runs: Path, tmp_path: Path) -> None:
         (["runs", "list", "--runs-dir", "nowhere"], "expected runs in"),
         (["runs", "show", "TMP"], "expected a run folder (with status.json"),
         (["sweep", "table", "TMP"], "expected a sweep folder"),
+        (
+            ["report", "RUNS/latest", "--out", "r.pdf"],
+            "--out: expected a file that ends with .html, .md, .tex",
+        ),
+        (["quiz", "RUNS/löuf"], "expected a run folder, found nothing at"),
+        (
+            ["quiz", "--answers", "a.json", "b.json", "c.json"],
+            "--answers a.json --answers b.json --answers c.json",
+        ),
     ],
 )
 def test_wrong_input_is_said(runs: Path, tmp_path: Path, arguments: list[str], said: str) -> None:
     (tmp_path / "text.png").write_text("hello")
     names = {
         "RUNS/latest": str(runs / "latest"),
+        "RUNS/löuf": str(runs / "löuf"),
         "TMP": str(tmp_path),
         "text.png": str(tmp_path / "text.png"),
     }

@@ -8,29 +8,44 @@ from rich.table import Table
 from emotion import load_run
 from emotion.commands.printing import print_table
 from emotion.errors import DataError
+from emotion.predictor import Prediction
 from emotion.runs import RunFolder
 from emotion.studies.again import with_weights
 
 
 def predict(run: Path, images: list[Path], json: bool) -> None:
-    """Print a row an image, or a JSON line an image."""
+    """Print a row an image, or a JSON line an image.
+
+    Raises:
+        DataError: images can't be read; all others are shown before.
+    """
     RunFolder.open(run)
-    for image in images:  # said before a kept run is trained again for them
-        if not image.expanduser().exists():
-            raise DataError(f"expected an image, but {image} can't be read: No such file or directory.")
+    if not any(image.expanduser().exists() for image in images):
+        # said before a kept run is trained again for them
+        raise DataError(f"expected an image, but {images[0]} can't be read: No such file or directory.")
     model = load_run(with_weights(run).path)
-    found = model.predict(images)
-    if json:
-        for image, prediction in zip(images, found, strict=True):
-            line = {"image": str(image), "label": prediction.label, "probabilities": prediction.probabilities}
-            print(encoder.dumps(line, ensure_ascii=False))
-        return
     table = Table(box=None, pad_edge=False)
     table.add_column("image")
     table.add_column("perceived")
     for name in model.classes:
         table.add_column(name, justify="right")
-    for image, prediction in zip(images, found, strict=True):
-        values = [f"{p:.1%}" for p in prediction.probabilities.values()]
-        table.add_row(str(image), prediction.label, *values)
-    print_table(table)
+    broken = []
+    for image, found in zip(images, model.predict_each(images), strict=True):
+        if isinstance(found, DataError):
+            broken.append(str(found))
+        if json:
+            print(encoder.dumps({"image": str(image), **_facts(found)}, ensure_ascii=False))
+        elif not isinstance(found, DataError):
+            values = [f"{p:.1%}" for p in found.probabilities.values()]
+            table.add_row(str(image), found.label, *values)
+    if table.row_count:
+        print_table(table)
+    if broken:
+        count = f"{len(broken)} of {len(images)} images can't be used.\n" if len(images) > 1 else ""
+        raise DataError(count + "\n".join(broken))
+
+
+def _facts(found: Prediction | DataError) -> dict[str, object]:
+    if isinstance(found, DataError):
+        return {"error": str(found)}
+    return {"label": found.label, "probabilities": found.probabilities}

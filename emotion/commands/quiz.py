@@ -39,7 +39,7 @@ def make(data: str, overrides: list[str], count: int, seed: int, quizzes_dir: Pa
 
 def _images(data: str, overrides: list[str]) -> tuple[Store, Split]:
     """Of a run folder, or of a data set's name with overrides as `python train.py` takes them."""
-    if (Path(data) / "status.json").is_file():
+    if "/" in data or (Path(data) / "status.json").is_file():
         if overrides:
             raise ConfigError(f"expected nothing behind a run folder, found {' '.join(overrides)}.")
         return as_trained(RunFolder.open(data), say=print)

@@ -75,7 +75,8 @@ def show_run(run: Path, runs_dir: Path) -> None:
     status = folder.status
     print(folder.path)
     state = _state(folder, status)
-    print(f"state     {state}, attempt {status['attempt']}, epoch {status['epoch']} of {status['epochs']}")
+    attempt, epoch, epochs = (status.get(name, "?") for name in ("attempt", "epoch", "epochs"))
+    print(f"state     {state}, attempt {attempt}, epoch {epoch} of {epochs}")
     if state == STOPPED:
         print(STOPPED_MEANS)
     if "started" in status:  # a person's answers have no such thing
@@ -102,12 +103,17 @@ def show_run(run: Path, runs_dir: Path) -> None:
 
 def remove_runs(names: list[Path], runs_dir: Path, yes: bool) -> None:
     folders = [_named(name, runs_dir) for name in names]
-    for folder in folders:
+    for folder in dict.fromkeys(folders):  # one may have two names, of which `latest` is one
         if not yes and not typer.confirm(f"Delete {folder.path} with its weights and predictions?"):
             continue
         with locked(folder.path):
             shutil.rmtree(folder.path)
         print(f"deleted {folder.path}")
+        _renew_latest(folder.path.parent)
+
+
+def _renew_latest(runs_dir: Path) -> None:
+    """`latest` means the newest of the runs that are left."""
     latest = runs_dir / "latest"
     if latest.is_symlink() and not latest.exists():
         latest.unlink()

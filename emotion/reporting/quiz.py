@@ -117,10 +117,13 @@ class Answers:
             DataError: the file isn't what the page saves.
         """
         content = _json(path, "answers that a quiz saved")
-        try:
-            return cls(str(content["person"]).strip(), str(content["quiz"]), dict(content["answers"]))
-        except (KeyError, TypeError, ValueError) as error:
-            raise DataError(f"{path}: expected person, quiz and answers, found no {error}.") from error
+        missing = [name for name in ("person", "quiz", "answers") if name not in content]
+        if missing:
+            raise DataError(f"{path}: expected person, quiz and answers, found no {', '.join(missing)}.")
+        answers = content["answers"]
+        if not isinstance(answers, dict) or not all(isinstance(said, str) for said in answers.values()):
+            raise DataError(f"{path}: expected the name of an expression for each image in answers.")
+        return cls(str(content["person"]).strip(), str(content["quiz"]), answers)
 
     def table(self, quiz: Quiz) -> Predictions:
         """The answers as a prediction table: probability 1 for what was said. Images without an answer are left out.

@@ -26,7 +26,7 @@ from emotion.runs import RunFolder
 RESAMPLES, RESAMPLES_MANY = 2000, 1000
 
 TABLE_FORMATS = {".md": tables.markdown, ".tex": tables.latex}
-"""What writes a table alone, by the suffix of the file."""
+"""What writes a table alone, by the suffix of the file in small letters."""
 
 
 def write_report(
@@ -88,7 +88,7 @@ def write_tables(runs: Sequence[RunFolder], path: Path, *, test: bool = False) -
     Raises:
         EmotionError: another suffix, nothing to report on, or the file can't be written.
     """
-    written = TABLE_FORMATS.get(path.suffix)
+    written = TABLE_FORMATS.get(path.suffix.lower())
     if written is None:
         raise EmotionError(f"expected a file that ends in .md or .tex, found {path.name!r}.")
     text = "\n".join(written(table) for table in make_page(runs, test=test).tables())

@@ -140,11 +140,16 @@ def explanation(subject: Subject) -> Section | None:
     path = subject.run.file("explanation/sheets.json")
     if not path.is_file():
         return None
-    facts = json.loads(path.read_text())
+    try:
+        facts = json.loads(path.read_text())
+        sheets, method, layer = facts["sheets"], facts["method"], facts["layer"]
+    except (ValueError, KeyError, TypeError):
+        said = f"{path} is not whole; `emotion explain` makes it again."
+        return Section("explanation", "Explanation", "", (Note(said),))
     blocks: list[Block] = []
     blocks += [Note(text) for text in facts.get("notes", ())]
     features: list[Block] = []
-    for sheet in facts["sheets"]:
+    for sheet in sheets:
         file = path.parent / sheet["file"]
         if not file.is_file():
             blocks.append(Note(f"{file} is not there; `emotion explain` makes it again."))
@@ -154,11 +159,10 @@ def explanation(subject: Subject) -> Section | None:
         (features if sheet["file"].startswith("features") else blocks).append(picture)
     if features:
         blocks.append(Folded("Feature maps, layer by layer", tuple(features)))
-    method = _METHODS.get(facts["method"], facts["method"])
-    where = f" of {facts['layer']}" if facts["layer"] else ""
+    where = f" of {layer}" if layer else ""
     lead = (
-        f"Where in an image the answer comes from ({method}{where}); the lighter, the more. Such a map says where the "
-        "network looked, not whether it was right to."
+        f"Where in an image the answer comes from ({_METHODS.get(method, method)}{where}); the lighter, the more. Such "
+        "a map says where the network looked, not whether it was right to."
     )
     return Section("explanation", "Explanation", lead, tuple(blocks))
 

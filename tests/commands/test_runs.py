@@ -106,6 +106,31 @@ def test_an_ensemble_is_listed_and_latest_is_never_one(tmp_path: Path) -> None:
     assert not (tmp_path / "latest").is_symlink()
 
 
+def test_a_run_is_removed_once_and_its_own_folder_s_latest_is_renewed(tmp_path: Path) -> None:
+    runs = [make(tmp_path / "elsewhere", hash8=f"{number:08x}") for number in (1, 2)]
+    latest = tmp_path / "elsewhere" / "latest"
+    latest.symlink_to(runs[1].name)
+    (tmp_path / "runs").mkdir()
+    said = call("runs", "rm", latest, runs[1].path, "--yes", "--runs-dir", tmp_path / "runs")
+    assert said.splitlines() == [f"deleted {runs[1].path}"]
+    assert latest.resolve() == runs[0].path
+
+
+def test_a_status_without_a_state_is_said(tmp_path: Path) -> None:
+    whole, run = make(tmp_path, hash8="00000001"), make(tmp_path, hash8="00000002")
+    run.file("status.json").write_text('{"format": 1}')
+    said = call("runs", "list", "--runs-dir", tmp_path)
+    assert row(said, run)[0] == "unreadable"
+    assert row(said, whole)[0] == "finished"
+    assert "tells no state" in said
+    for words in (("runs", "show", run.path), ("ensemble", whole.path, run.path, "--out", tmp_path / "e")):
+        with pytest.raises(RunError, match="tells no state"):
+            call(*words)
+    run.file("status.json").write_text('{"format": 1, "state": "finished"}')
+    run.file("metrics.json").unlink()
+    assert "state     finished, attempt ?, epoch ? of ?" in call("runs", "show", run.path)
+
+
 @pytest.mark.parametrize("order", [(0, 1, 2), (2, 1, 0)])
 def test_an_ensemble_has_the_leaks_of_all_its_runs(tmp_path: Path, order: tuple[int, ...]) -> None:
     runs = [make(tmp_path, hash8=f"{leaks:08x}", leaks=leaks) for leaks in (0, 9, 4)]

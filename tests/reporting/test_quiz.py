@@ -171,6 +171,17 @@ def test_wrong_answers_are_refused(quiz: Quiz, run: RunFolder, tmp_path: Path) -
     ):
         with pytest.raises(DataError, match=said):
             write_person(quiz, broken, tmp_path)
+    for number, (content, said) in enumerate(
+        (
+            ({"person": "Ada", "quiz": quiz.digest}, "found no answers"),
+            ({"person": "Ada", "quiz": quiz.digest, "answers": {"1": ["anger"]}}, "name of an expression"),
+            ({"person": "Ada", "quiz": quiz.digest, "answers": ["anger"]}, "name of an expression"),
+        )
+    ):
+        file = tmp_path / f"broken-{number}.json"
+        file.write_text(json.dumps({"format": 1, **content}))
+        with pytest.raises(DataError, match=said):
+            Answers.read(file)
     other = predictions.read(run.predictions("val"))
     with pytest.raises(DataError, match="two of Ada"):
         judge([answers_file(quiz, tmp_path, "Ada", 9)] * 2, [], tmp_path)

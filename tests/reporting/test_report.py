@@ -329,6 +329,16 @@ class TestWhatIsMissing:
         if damage == "gone" and name != "status.json":
             assert "not finished" not in notes
 
+    @pytest.mark.parametrize(
+        "text", ['{"method": "layer_cam", "sheets": [{"fi', "[]", '{"method": "layer_cam"}']
+    )
+    def test_sheets_that_are_cut(self, broken: RunFolder, text: str) -> None:
+        path = broken.file("explanation/sheets.json")
+        path.parent.mkdir()
+        path.write_text(text)
+        _, page = self.notes(broken)
+        assert f"{path} is not whole" in section(page, "explanation").text
+
     def test_only_a_folder(self, tmp_path: Path) -> None:
         (tmp_path / "drawn-minivgg-fx-00000000").mkdir()
         notes, page = self.notes(RunFolder(tmp_path / "drawn-minivgg-fx-00000000"))

@@ -105,6 +105,8 @@ def read(
     wanted = [name for name in (path, label, split, group, *columns.box, *columns.votes) if name is not None]
     names, separator, lines = _opened(table, wanted)
     body = [(n, split_quoted(line, separator)) for n, line in lines]
+    if not body:
+        raise DataError(f"expected a line for each picture below the first of {table}, found none.")
     cells = [(n, dict(zip(names, row, strict=True)) if len(row) == len(names) else None) for n, row in body]
     classes = _classes(columns, class_names, [row for _, row in cells if row is not None], table)
     if class_names and label is not None:

@@ -443,6 +443,14 @@ def test_faces_of_one_picture_and_of_one_person_are_one_group(tmp_path: Path) ->
     assert csv_table.read(path, box=boxes).frame["group"].n_unique() == 4
 
 
+@pytest.mark.parametrize("class_names", [None, ["sad", "happy"]])
+def test_a_csv_with_a_header_alone(tmp_path: Path, class_names: list[str] | None) -> None:
+    path = tmp_path / "faces.csv"
+    path.write_text("path,label\n")
+    with pytest.raises(DataError, match="expected a line for each picture below the first of"):
+        csv_table.read(path, class_names=class_names)
+
+
 def test_a_csv_without_the_named_columns(tmp_path: Path) -> None:
     path = table_of(tmp_path, "file,emotion", "0.png,happy")
     assert csv_table.signature(path)  # which says nothing
