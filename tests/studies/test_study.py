@@ -1,5 +1,7 @@
 """The studies' files, and what is refused in one."""
 
+import re
+import subprocess
 from typing import Any
 
 import pytest
@@ -114,6 +116,22 @@ def test_a_kept_run_says_what_it_is_of() -> None:
 def test_kept_runs_are_small_enough_for_git() -> None:
     for folder in experiments_dir().glob("*/results/*/*/"):
         assert kept.size_of(folder) <= 300 * 1024, folder
+
+
+def test_the_code_that_made_a_number_can_be_looked_up() -> None:
+    """Every commit that a kept result names is in this branch's history."""
+    git = ("git", "-C", str(experiments_dir().parent), "rev-list", "HEAD")
+    listed = subprocess.run(git, capture_output=True, text=True, check=False)
+    history = set(listed.stdout.split())
+    named = {
+        path: set(re.findall(r'"commit": *"([0-9a-f]{40})"', path.read_text()))
+        for path in experiments_dir().glob("*/results/**/*.json")
+    }
+    if not history & set().union(*named.values()):
+        pytest.skip("this is a copy without the history")
+    if (experiments_dir().parent / ".git" / "shallow").is_file():
+        pytest.skip("this is a copy without the whole history")
+    assert {path: commits - history for path, commits in named.items() if commits - history} == {}
 
 
 def _leaves(plain: dict[str, Any], above: str = "") -> dict[str, Any]:
