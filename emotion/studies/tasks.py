@@ -233,12 +233,12 @@ class Results:
             seeds = set[int].intersection(*({run.config["seed"] for run in runs} for runs in rows))
             found = [run for runs in rows for run in runs if run.config["seed"] in seeds]
             return found if len(found) > 1 else []
-        if not row.trained:
-            return []
+        if row.runs_of is not None:
+            return self.some(study, study.row(row.runs_of), profile)
         runs = list(self._of(study, row, profile))
-        folds = _folds(study, row, profile) if row.folds else 1
+        wanted = Counter(task.seed for task in tasks_of(study, row, profile))
         count = Counter(run.config["seed"] for run in runs)
-        return [run for run in runs if count[run.config["seed"]] == folds]
+        return [run for run in runs if count[run.config["seed"]] == wanted[run.config["seed"]]]
 
     def _of(self, study: Study, row: Row, profile: Profile) -> Iterator[RunFolder]:
         if row.runs_of is not None:

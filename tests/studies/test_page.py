@@ -467,6 +467,20 @@ def test_an_average_is_of_the_seeds_that_all_of_its_rows_have(
         assert measured.value == pytest.approx((ours == tables[0].labels).mean())
 
 
+def test_what_is_there_of_a_row_made_of_another_s_runs_is_shown(results: Results, tmp_path: Path) -> None:
+    """A classifier on features, or another part: by one seed of two, as a row that is trained is."""
+    derived = [
+        {"name": "svm", "title": "svm", "probe": {"row": "one", "head": "svm"}},
+        {"name": "again", "title": "again", "runs_of": "one"},
+    ]
+    study = parse(yaml.safe_dump({**STUDY, "rows": [STUDY["rows"][0], *derived]}), "here")
+    keep(results, study, "one", "full", 1, tmp_path / "one")
+    keep(results, study, "svm", "full", 1, tmp_path / "svm")
+    found = gather(study, results)
+    assert [cells(found, row)["runs"] for row in range(3)] == ["1 of 2"] * 3
+    assert all(outcome.ours is not None for outcome in found.outcomes)
+
+
 def test_an_average_of_one_run_has_no_numbers(results: Results, tmp_path: Path) -> None:
     study = parse(
         yaml.safe_dump(
